@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its peers, the physical limit and the share reached. `make bench` runs them all."""

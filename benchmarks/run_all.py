@@ -1,0 +1,16 @@
+"""All benchmarks with their defaults, one after the other: `make bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def main() -> None:
+    for name in ("dump", "search", "memory"):
+        print(f"\n== benchmarks.{name}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+
+
+if __name__ == "__main__":
+    main()

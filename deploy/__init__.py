@@ -1,0 +1,1 @@
+"""What a cluster consumes, and the arithmetic of sizing a run."""

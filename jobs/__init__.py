@@ -1,0 +1,1 @@
+"""The command line: one thin command per job. Nothing else in the project prints."""

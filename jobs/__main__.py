@@ -1,0 +1,5 @@
+"""`python -m jobs` is `neuronmill`."""
+
+from jobs.main import main
+
+main()

@@ -1,0 +1,68 @@
+"""`neuronmill annotate`: label plain text with spaCy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.console import ConsoleProgress, say
+from jobs.options import config_argument, dry_run_option, on_error_option, read_config, store_option, with_settings
+from pipeline.run.annotation import annotate_into
+from pipeline.store.open_storage import open_storage
+from pipeline.store.storage import LocalStorage
+from schemas.config import AnnotateConfig, Config
+from schemas.errors import ConfigError
+
+
+def parts_folder(config: Config, output: str | None) -> Path:
+    """``--output``, else ``annotated`` in the config's store.
+
+    Raises :class:`ConfigError` for a URL: taggers write local files.
+    """
+    storage = open_storage(output or config.store)
+    if isinstance(storage, LocalStorage):
+        return Path(output.removeprefix("file://")).expanduser() if output else storage.folder / "annotated"
+    if output:
+        raise ConfigError(f"--output {output}: annotation is written to a local folder; give one")
+    raise ConfigError(
+        f"store {config.store}: it is remote, and annotation is written to a local folder; name one (--output DIR) "
+        "and plan a config whose corpus it is"
+    )
+
+
+@click.command()
+@config_argument(required=True)
+@store_option(required=False)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    help="Local folder for the parts; by default `annotated` in a local store, needed with a remote one.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.")
+@on_error_option
+@dry_run_option
+def command(
+    config_path: str,
+    store_url: str | None,
+    output: str | None,
+    workers: int | None,
+    on_error: str | None,
+    dry_run: bool,
+) -> None:
+    """Label the config's plain text with spaCy and write it as an ordinary CoNLL-U corpus.
+
+    UPOS, XPOS, morphology, dependencies and entities, in parts that are finished one by one: starting again goes on
+    with the missing ones.
+    """
+    config = with_settings(read_config(config_path, store_url), "corpus", {"on_error": on_error})
+    if config.annotate is None:
+        config = config.model_copy(update={"annotate": AnnotateConfig()})
+    if workers:
+        config = config.model_copy(update={"executor": config.executor.model_copy(update={"workers": workers})})
+    folder = parts_folder(config, output)
+    if dry_run:
+        say([f"would label {', '.join(source.path for source in config.corpus.sources)} into {folder}"])
+        return
+    corpus = annotate_into(config, folder, ConsoleProgress())
+    say([f"wrote {corpus.sources[0].path} (format: conllu)", f"next: neuronmill plan {config_path}"])

@@ -1,0 +1,53 @@
+"""`neuronmill plan`: read the corpus, cut it into shards, compile the concepts."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+
+from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.new_store import store_to_fill
+from jobs.options import choose_executor, config_to_plan, planning_options
+from pipeline.run.overview import overview, planned_already
+from pipeline.run.plan_record import Plan
+from pipeline.run.planning import plan_run, preview
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan in a few lines."""
+    capture = plan.capture
+    shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.bytes_per_row
+    layers = ", ".join(f"{c} {capture.widths[c]}" for c in capture.components)
+    return [
+        f"run {plan.run_id}: {plan.model} ({plan.model_info.architecture}; {layers} neurons a layer)",
+        f"  {plan.n_rows:,} rows ({capture.unit}) in {len(plan.shards)} shards, {len(capture.targets)} layers captured",
+        f"  {human_bytes(plan.n_bytes)} to write as {capture.dtype}; {human_bytes(shard_bytes)} of memory a shard",
+    ]
+
+
+@click.command()
+@planning_options
+def command(
+    config_path: str,
+    store_url: str | None,
+    on_error: str | None,
+    label_on: str | None,
+    dry_run: bool,
+    **placement: Any,
+) -> None:
+    """Read the corpus, cut it into shards of whole sentences, tokenise it, compile the concepts.
+
+    The plan is written into the store and freezes everything that decides a byte of the dump. Planning the same config
+    again does nothing; planning another one into the same store is refused where it would change existing data.
+    """
+    config = config_to_plan(config_path, store_url, on_error, label_on)
+    if dry_run:
+        say(preview(config) if (planned := planned_already(config)) is None else overview(planned[1], planned[0]))
+        return
+    config_executor, executor = choose_executor(config, **placement)
+    config = config.model_copy(update={"executor": config_executor})
+    with store_to_fill(config.store) as store:
+        plan = plan_run(config, store, executor, ConsoleProgress())
+    say([*describe(plan), f"next: neuronmill dump --store {shlex.quote(config.store)}"])

@@ -1,0 +1,82 @@
+"""`neuronmill run`: everything a config asks for, in order; safe to start again at any point."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.new_store import store_to_fill
+from jobs.options import choose_executor, config_to_plan, planning_options
+from jobs.plan import describe
+from jobs.report import check_can_write, report_path, write_report
+from pipeline.run.dump import dump
+from pipeline.run.neuron_contexts import contexts
+from pipeline.run.neuron_search import check_rounding, search
+from pipeline.run.overview import overview, planned_already
+from pipeline.run.planning import plan_run, preview
+from pipeline.run.statistics import compute_statistics
+from pipeline.store.publish import publish
+from pipeline.store.storage import LocalStorage
+from pipeline.store.store import Store
+
+
+def written(store: Store) -> str:
+    """Where the store is and how large its files are."""
+    if not isinstance(store.storage, LocalStorage):
+        return store.url
+    n_bytes = sum(file.stat().st_size for file in store.storage.folder.rglob("*") if file.is_file())
+    return f"{store.url} ({human_bytes(n_bytes)})"
+
+
+@click.command()
+@planning_options
+def command(
+    config_path: str,
+    store_url: str | None,
+    on_error: str | None,
+    label_on: str | None,
+    dry_run: bool,
+    **placement: Any,
+) -> None:
+    """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
+
+    Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
+    with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
+    """
+    config = config_to_plan(config_path, store_url, on_error, label_on)
+    check_rounding(config)
+    if dry_run:
+        say(preview(config) if (planned := planned_already(config)) is None else overview(planned[1], planned[0]))
+        return
+    executor_config, executor = choose_executor(config, **placement)
+    config = config.model_copy(update={"executor": executor_config})
+    progress = ConsoleProgress()
+    with store_to_fill(config.store) as store:
+        path = report_path(config, store)
+        check_can_write(path)
+        plan = plan_run(config, store, executor, progress)
+    say(describe(plan))
+    for stage in (dump, compute_statistics, search, contexts):
+        stage(plan, store, executor, progress)
+    snapshot = publish(store)
+    page = write_report(store, config, plan.run_id, path)
+    example, where = shlex.quote(first_concept(store, plan.run_id)), shlex.quote(config.store)
+    say(
+        [
+            f"store: {written(store)}",
+            f"snapshot: {snapshot} (for other readers: snapshots/{snapshot}/neuronmill.duckdb)",
+            f"page: {Path(page).resolve()}",
+            f"next: neuronmill top --store {where} --concept {example}",
+            f'      neuronmill sql --store {where} "FROM rankings ORDER BY score DESC LIMIT 10"',
+        ]
+    )
+
+
+def first_concept(store: Store, run_id: str) -> str:
+    """A concept that has a ranking, to suggest."""
+    rankings = store.read_table(store.files("rankings", run_id)[:1], ["concept"])
+    return str(rankings["concept"][0].as_py())

@@ -1,0 +1,73 @@
+"""`neuronmill search`: rank neurons for every concept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobs.options import label_on_option, parse_concepts, parse_names, parse_numbers, with_settings
+from jobs.stage import run_stage, stage_options
+from pipeline.run.labelling import planned_concepts
+from pipeline.run.neuron_search import search
+from pipeline.run.plan_record import Plan
+from pipeline.store.store import Store
+from schemas.config import Config
+
+
+@click.command()
+@stage_options
+@click.option("--methods", help="Comma-separated: ap, auroc, iou, best_iou, mean_diff.")
+@click.option(
+    "--concepts",
+    multiple=True,
+    metavar="NAMES",
+    help="A concept's name, or several with commas between; may be given again. All concepts by default.",
+)
+@click.option("--components", help="Comma-separated: resid, mlp; all that were dumped by default.")
+@click.option("--layers", help="Numbers and ranges, such as `0,3-5`.")
+@click.option("--keep", help="Best neurons kept per concept and method, or `all`.")
+@label_on_option
+@click.option("--alpha", type=float, help="`iou`: the mask is the top share alpha of the rows; 0.005 by default.")
+def command(
+    config_path: str | None,
+    store_url: str | None,
+    alias: str | None,
+    dry_run: bool,
+    methods: str | None,
+    concepts: tuple[str, ...],
+    components: str | None,
+    layers: str | None,
+    keep: str | None,
+    alpha: float | None,
+    label_on: str | None,
+    **placement: Any,
+) -> None:
+    """Rank neurons for every concept, exactly, in both directions, with held-out scores and q-values.
+
+    Scores are selected on the train split (on all rows where there is none) and re-measured on the test split. Written
+    to the table `rankings`, in place of an earlier search of the same run.
+    """
+    given = {
+        "methods": parse_names(methods),
+        "components": parse_names(components),
+        "layers": parse_numbers(layers, "--layers"),
+        "keep": int(keep) if keep and keep.isdecimal() else keep,
+        "alpha": alpha,
+    }
+
+    def change(plan: Plan, store: Store) -> Config:
+        names = parse_concepts(concepts, planned_concepts(plan, store).names) if concepts else None
+        config = with_settings(plan.config, "search", {**given, "concepts": names})
+        return with_settings(config, "concepts", {"label_on": label_on})
+
+    run_stage(
+        search,
+        change,
+        "neuronmill top --store {store} --concept NAME",
+        config_path=config_path,
+        store_url=store_url,
+        alias=alias,
+        dry_run=dry_run,
+        placement=placement,
+    )

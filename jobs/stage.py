@@ -1,0 +1,94 @@
+"""What the stage commands dump, stats, search and contexts have in common: find the plan, run, say what came of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from jobs.console import ConsoleProgress, say
+from jobs.options import (
+    choose_executor,
+    config_argument,
+    dry_run_option,
+    executor_options,
+    find_plan,
+    model_option,
+    store_option,
+)
+from pipeline.run.overview import overview
+from pipeline.run.plan_record import Plan
+from pipeline.run.plans import save_settings
+from pipeline.run.progress import Progress
+from pipeline.run.work import Executor
+from pipeline.store.store import Store
+from schemas.config import Config
+
+Stage = Callable[[Plan, Store, Executor, Progress], Any]
+Change = Callable[[Plan, Store], Config]
+
+
+def stage_options(command: Any) -> Any:
+    """Arguments of every stage command."""
+    for decorator in (
+        dry_run_option,
+        executor_options,
+        model_option,
+        store_option(required=False),
+        config_argument(required=False),
+    ):
+        command = decorator(command)
+    return command
+
+
+def run_stage(
+    stage: Stage,
+    change: Change,
+    following: str,
+    *,
+    config_path: str | None,
+    store_url: str | None,
+    alias: str | None,
+    dry_run: bool,
+    placement: dict[str, Any],
+) -> None:
+    """Find the plan, apply the command line's changes to its config, run the stage, name the next command.
+
+    Settings of a config given here stay with the plan once the stage has gone through with them; options of the command
+    line are for this once.
+    """
+    store, planned = find_plan(config_path, store_url, alias)
+    plan = planned.with_config(change(planned, store))
+    if dry_run:
+        say(overview(plan, store))
+        return
+    chosen, executor = choose_executor(plan.config, **placement)
+    plan = plan.with_config(plan.config.model_copy(update={"executor": chosen}))
+    stage(plan, store, executor, ConsoleProgress())
+    if config_path is not None:
+        save_settings(store, planned)
+    say([f"next: {following.format(store=shlex.quote(store.url))}"])
+
+
+def stage_command(name: str, stage: Stage, doc: str, following: str) -> click.Command:
+    """A stage command without options of its own."""
+
+    @click.command(name, help=doc)
+    @stage_options
+    def command(
+        config_path: str | None, store_url: str | None, alias: str | None, dry_run: bool, **placement: Any
+    ) -> None:
+        run_stage(
+            stage,
+            lambda plan, _: plan.config,
+            following,
+            config_path=config_path,
+            store_url=store_url,
+            alias=alias,
+            dry_run=dry_run,
+            placement=placement,
+        )
+
+    return command

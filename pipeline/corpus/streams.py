@@ -1,0 +1,220 @@
+"""Reading one file of a corpus: decompressed, in bounded memory, with the checksum of its raw bytes on the way."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import weakref
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+import zstandard
+from fsspec.core import url_to_fs
+
+from pipeline.corpus.sentence import Quarantined, quarantine
+from pipeline.corpus.urls import split_chain
+from schemas.errors import CorpusError
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_CHUNK = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Size and SHA-256 of a file's raw (still compressed) bytes."""
+
+    n_bytes: int
+    sha256: str
+
+
+class _HashingFile(io.RawIOBase):
+    """A raw file that hashes what is read from it, front to back."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._sha256 = hashlib.sha256()
+        self._n_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._raw.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._sha256.update(chunk)
+        self._n_bytes += len(chunk)
+        return len(chunk)
+
+    def drain(self) -> Digest:
+        """Read what is left, and return the digest of the whole file."""
+        while chunk := self._raw.read(_CHUNK):
+            self._sha256.update(chunk)
+            self._n_bytes += len(chunk)
+        return Digest(self._n_bytes, self._sha256.hexdigest())
+
+
+class _ZstdFile(io.RawIOBase):
+    """Frames of Zstandard one after the other; unlike the library's own reader, a cut-off frame is an error."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._is_inside = False
+        self._pending = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def _next_chunk(self) -> bool:
+        compressed = self._frame.unused_data if self._frame.eof else b""
+        if self._frame.eof:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._is_inside = False
+        compressed = compressed or self._raw.read(1 << 16)
+        if not compressed:
+            if self._is_inside:
+                raise EOFError("the last frame is cut off")
+            return False
+        self._is_inside = True
+        self._pending = memoryview(self._frame.decompress(compressed))
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._pending:
+            if not self._next_chunk():
+                return 0
+        n = min(len(buffer), len(self._pending))
+        buffer[:n] = self._pending[:n]
+        self._pending = self._pending[n:]
+        return n
+
+
+def compression_of(name: str) -> str | None:
+    """``.gz``, ``.bz2``, ``.xz`` or ``.zst`` where the name ends in it (in any case), else ``None``."""
+    place = split_chain(name)[1].lower()
+    return next((suffix for suffix in COMPRESSIONS if place.endswith(suffix)), None)
+
+
+def _decompressed(raw: IO[bytes], suffix: str | None) -> IO[bytes]:
+    if suffix == ".gz":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw, mode="rb"))
+    if suffix == ".bz2":
+        return bz2.BZ2File(raw, "rb")
+    if suffix == ".xz":
+        return cast("IO[bytes]", lzma.LZMAFile(raw, "rb"))
+    if suffix == ".zst":
+        return io.BufferedReader(_ZstdFile(raw), _CHUNK)
+    return raw
+
+
+class SourceStream:
+    """One open file: its lines or blank-line-separated blocks as bytes, then its digest."""
+
+    def __init__(self, name: str, raw: IO[bytes]) -> None:
+        self.name = name
+        self._hashing = _HashingFile(raw)
+        self._raw = io.BufferedReader(self._hashing, _CHUNK)
+        self._content = _decompressed(cast("IO[bytes]", self._raw), compression_of(name))
+
+    def starts_with(self, magic: bytes) -> bool:
+        """The raw file begins with ``magic``; to be asked before anything is read."""
+        try:
+            return self._raw.peek(len(magic)).startswith(magic)
+        except OSError as error:
+            raise CorpusError(f"{self.name}:1: the file cannot be read ({error}); restore it") from error
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Number (from 1) and bytes of every line, without line end (LF or CR LF) and without a BOM.
+
+        Raises :class:`CorpusError` when the file cannot be decompressed to its end.
+        """
+        number = 0
+        try:
+            for number, raw in enumerate(self._content, start=1):
+                line = raw.rstrip(b"\r\n")
+                yield number, line.removeprefix(_BOM) if number == 1 else line
+        except _BROKEN as error:
+            raise CorpusError(
+                f"{self.name}:{number + 1}: the file cannot be read to its end ({error}); restore it or fix its suffix"
+            ) from error
+
+    def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Runs of lines between blank ones (nothing or ASCII white space): number of the first line, the lines."""
+        block: list[bytes] = []
+        number = 0
+        for number, line in self.lines():
+            if line and not line.isspace():
+                block.append(line)
+            elif block:
+                yield number - len(block), block
+                block = []
+        if block:
+            yield number + 1 - len(block), block
+
+    def digest(self) -> Digest:
+        """Size and SHA-256 of the raw bytes, reading the rest of the file where a reader stopped early."""
+        return self._hashing.drain()
+
+
+def open_raw(url: str) -> IO[bytes]:
+    """The file at a local path or fsspec URL, open for reading as it is."""
+    if "://" not in url:
+        return Path(url).open("rb")
+    fs, path = url_to_fs(url)
+    file = fs.open(path, "rb")
+    # a file system of an archive closes the archive when it is collected: it has to live as long as the file
+    weakref.finalize(file, _let_go, fs)
+    return cast("IO[bytes]", file)
+
+
+def _let_go(_: fsspec.AbstractFileSystem) -> None:
+    """Called when a file is collected, after which nothing holds its file system."""
+
+
+def is_file(url: str) -> bool:
+    """There is a file at the local path or fsspec URL."""
+    if "://" not in url:
+        return Path(url).is_file()
+    fs, path = url_to_fs(url)
+    return bool(fs.isfile(path))
+
+
+@contextmanager
+def open_source(name: str, url: str) -> Iterator[SourceStream]:
+    """Open the file at ``url`` (local path or fsspec URL) for reading; ``name`` is what errors call it."""
+    try:
+        raw = open_raw(url)
+    except (OSError, ValueError, ImportError) as error:
+        raise CorpusError(f"{name}: the file cannot be opened ({error}); check the path and its permissions") from error
+    try:
+        yield SourceStream(name, raw)
+    finally:
+        raw.close()
+
+
+def decode(raw: bytes, source: str, line: int) -> str | Quarantined:
+    """``raw`` as UTF-8, or what is wrong with it: the line (``raw`` may hold several) and the bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        start = before.rfind(b"\n") + 1
+        found = raw[start : start + 200].split(b"\n", 1)[0].decode("utf-8", "backslashreplace")
+        byte = f"byte 0x{raw[error.start]:02x} at byte {error.start - start + 1} of the line"
+        return quarantine(
+            source,
+            line + before.count(b"\n"),
+            f"text must be UTF-8, and {byte} is not",
+            found,
+            "convert the file to UTF-8 (`iconv -f FROM -t UTF-8`), or skip such sentences with --on-error skip",
+        )

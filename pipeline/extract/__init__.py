@@ -1,0 +1,1 @@
+"""Models, tokenisation, batches, hooks and pooling: the only home of torch and transformers."""

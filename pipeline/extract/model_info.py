@@ -1,0 +1,183 @@
+"""What is known of a model before its weights are loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers.utils import logging
+
+from pipeline.extract.architecture import Blocks, find_blocks
+from pipeline.extract.location import find_model, weight_files, weights_sha256
+from pipeline.extract.model_facts import ModelInfo
+from schemas.config import ModelConfig
+from schemas.errors import ModelError
+
+#: transformers writes 10^30 for a tokenizer without a limit.
+_NO_LIMIT = 10**9
+
+#: What transformers raises for a folder, config or checkpoint it cannot use.
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+)
+
+
+class _Quiet:
+    """What transformers may say is one setting per process: the first to enter changes it, the last restores it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.n_inside = 0
+        self.before = (0, False)
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.n_inside == 0:
+                self.before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
+                logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+                logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+            self.n_inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if self.n_inside == 0:
+                verbosity, bars = self.before
+                logging.set_verbosity(verbosity)
+                if bars:
+                    logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+_QUIET = _Quiet()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars or advice from transformers, in any thread; what matters is checked and raised here."""
+    _QUIET.enter()
+    try:
+        yield
+    finally:
+        _QUIET.leave()
+
+
+def describe_model(config: ModelConfig) -> ModelInfo:
+    """Read a model's config and checksum its weight files; no weights are loaded.
+
+    The structure comes from the architecture built without storage (torch's meta device). Raises :class:`ModelError`
+    for a missing or broken folder, pickled weights, an unsupported architecture, or weights other than
+    ``config.sha256``.
+    """
+    path, revision = find_model(config)
+    files = weight_files(path, config.gguf_file)
+    settings = read_settings(config, path)
+    text = settings.get_text_config()
+    digest = weights_sha256(files)
+    if config.sha256 is not None and digest != config.sha256:
+        raise ModelError(
+            f"model.sha256: the weights of {config.name!r} have {digest}, not {config.sha256}; "
+            "get the right files or correct the key"
+        )
+    model = _build_without_storage(config, settings)
+    blocks = find_blocks(model, settings.model_type, text.num_hidden_layers)
+    widths = {"resid": int(text.hidden_size)}
+    if blocks.mlp_width is not None:
+        widths["mlp"] = blocks.mlp_width
+    vocab_size = int(text.vocab_size)
+    pad = getattr(text, "pad_token_id", None)
+    return ModelInfo(
+        alias=config.store_alias,
+        name=config.name,
+        architecture=settings.model_type,
+        n_layers=blocks.n_layers,
+        widths=widths,
+        max_length=_max_length(model, text, path),
+        vocab_size=vocab_size,
+        # any id does where a model has no pad token: the attention mask hides it
+        pad_token_id=pad if isinstance(pad, int) and 0 <= pad < vocab_size else 0,
+        weights_sha256=digest,
+        revision=revision,
+        path=str(path),
+    )
+
+
+def read_settings(config: ModelConfig, path: Path) -> Any:
+    """Config object (transformers) of the model at ``path``."""
+    if config.gguf_file is None and not (path / "config.json").is_file():
+        raise ModelError(f"model folder {path} has no config.json; give a folder as save_pretrained writes it")
+    extra = {"gguf_file": config.gguf_file} if config.gguf_file else {}
+    try:
+        with quiet_transformers():
+            settings = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code, **extra)
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"model {config.name!r}: its config cannot be read ({first_line(error)}); check the folder's config.json"
+        ) from error
+    if getattr(settings, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model {config.name!r}: {settings.model_type!r} is an encoder-decoder; "
+            "only encoders and decoders are supported"
+        )
+    return settings
+
+
+def model_blocks(model: nn.Module, info: ModelInfo) -> Blocks:
+    """Blocks of a loaded model."""
+    return find_blocks(model, info.architecture, info.n_layers)
+
+
+def _build_without_storage(config: ModelConfig, settings: Any) -> nn.Module:
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = fresh_model(config, settings)
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"model {config.name!r}: architecture {settings.model_type!r} cannot be built ({first_line(error)}); "
+            "is its config complete, and known to this version of transformers?"
+        ) from error
+    return model
+
+
+def fresh_model(config: ModelConfig, settings: Any) -> nn.Module:
+    """The architecture of ``settings`` with freshly initialised weights."""
+    model: nn.Module = AutoModel.from_config(  # type: ignore[no-untyped-call]
+        settings, trust_remote_code=config.trust_remote_code
+    )
+    return model
+
+
+def _max_length(model: nn.Module, text: Any, path: Path) -> int | None:
+    limits = [getattr(text, "max_position_embeddings", None), _tokenizer_limit(path)]
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            # RoBERTa and MPNet count positions from padding_idx + 1
+            limits.append(module.num_embeddings - module.padding_idx - 1)
+    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT), default=None)
+
+
+def _tokenizer_limit(path: Path) -> int | None:
+    try:
+        limit = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return limit if isinstance(limit, int) else None
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,90 @@
+"""The stored dtype of activations: torch tensors in, numpy bits out, and no value that could not be stored.
+
+``float16`` and ``bfloat16`` are handed on as their bits in ``uint16`` (numpy has no bfloat16), ``float32`` as it is.
+Rounding is to nearest, ties to even.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from schemas.errors import ActivationError
+
+Bits = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StorageDtype:
+    """A stored dtype: its torch dtype, integer views of the same width, and where infinities and NaN begin in them."""
+
+    name: str
+    torch_dtype: torch.dtype
+    signed: type[np.signedinteger]
+    unsigned: type[np.unsignedinteger]
+    positive_limit: int
+    negative_limit: int
+
+    def empty(self, n_rows: int, n_neurons: int) -> torch.Tensor:
+        """Uninitialised CPU tensor (n_rows, n_neurons)."""
+        return torch.empty((n_rows, n_neurons), dtype=self.torch_dtype)
+
+    def bits(self, stored: torch.Tensor) -> Bits:
+        """Numpy view of a CPU tensor: uint16 bits, or float32."""
+        return stored.numpy() if self.torch_dtype is torch.float32 else stored.view(torch.uint16).numpy()
+
+    def is_finite(self, stored: torch.Tensor) -> bool:
+        """Whether all values of a CPU tensor are finite: two integer maxima over its bits, no temporary."""
+        if stored.numel() == 0:
+            return True
+        bits = self.bits(stored)
+        return bool(
+            bits.view(self.signed).max() < self.positive_limit and bits.view(self.unsigned).max() < self.negative_limit
+        )
+
+
+_STORAGE = {
+    "float16": StorageDtype("float16", torch.float16, np.int16, np.uint16, 0x7C00, 0xFC00),
+    "bfloat16": StorageDtype("bfloat16", torch.bfloat16, np.int16, np.uint16, 0x7F80, 0xFF80),
+    "float32": StorageDtype("float32", torch.float32, np.int32, np.uint32, 0x7F800000, 0xFF800000),
+}
+
+
+def storage_dtype(name: str) -> StorageDtype:
+    """The stored dtype called ``float16``, ``bfloat16`` or ``float32``; ``ValueError`` for another name."""
+    if name not in _STORAGE:
+        raise ValueError(f"dtype must be one of {', '.join(_STORAGE)}; got {name!r}")
+    return _STORAGE[name]
+
+
+def to_storage(values: torch.Tensor, dtype: str, *, component: str = "", layer: int = -1) -> Bits:
+    """Round ``values`` (T, N) to ``dtype``.
+
+    Raises :class:`ActivationError` naming component, layer, neuron and value for NaN, infinity and overflow.
+    """
+    storage = storage_dtype(dtype)
+    stored = storage.empty(*values.shape)
+    stored.copy_(values)
+    if not storage.is_finite(stored):
+        raise not_storable(values, storage, component, layer)
+    return storage.bits(stored)
+
+
+def not_storable(values: torch.Tensor, storage: StorageDtype, component: str, layer: int) -> ActivationError:
+    """The error for ``values`` (T, N), of which one at least is not finite when stored: names the first."""
+    stored = values.to(storage.torch_dtype)
+    row, neuron = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
+    value = float(values[row, neuron])
+    where = f"{component} layer {layer} neuron {neuron}"
+    if not np.isfinite(value):
+        return ActivationError(
+            f"{where}: the model produced {value}, which is never stored; "
+            "check its weights, or compute in another dtype (model.compute_dtype)"
+        )
+    largest = torch.finfo(storage.torch_dtype).max
+    return ActivationError(
+        f"{where}: value {value:g} overflows {storage.name} (largest {largest:g}); dump with --dtype bfloat16"
+    )

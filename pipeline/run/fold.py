@@ -1,0 +1,196 @@
+"""Folds over activations: the tasks, and the batches of counted rows that a worker feeds to the states.
+
+A task is a range of neurons of one (component, layer) over all shards, so its states are whole when it ends and nothing
+has to be merged across processes; its size follows from the memory a neuron's states take. Rows that are not counted
+(special tokens, tokens without a word) never reach a state.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.run.cores import usable_cores
+from pipeline.run.plan_record import Plan, ShardPlan
+from pipeline.run.progress import Progress
+from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
+from pipeline.stats.codes import bits_to_float32, encode_codes
+from pipeline.store.parquet import BLOCK_NEURONS, Values
+from pipeline.store.receipts import Receipt
+from pipeline.store.store import Store
+from schemas.config import Component, Config
+from schemas.errors import IncompleteError
+
+#: Neurons of one task at most: small enough to spread over workers and to lose little by a kill.
+MAX_NEURONS = 512
+#: Rows whose tables a worker keeps in memory: some tens of MB of words and ids.
+KEPT_ROWS = 2**18
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NeuronTask:
+    """Neurons ``first`` … ``stop`` − 1 of one component and layer, inside one block."""
+
+    component: Component
+    layer: int
+    first: int
+    stop: int
+
+    @property
+    def key(self) -> str:
+        """Receipt key; sorts by component, layer, neuron. With ``stop``: another memory limit cuts other tasks."""
+        return f"{self.component}-{self.layer:03d}-{self.first:06d}-{self.stop:06d}"
+
+    @property
+    def neurons(self) -> range:
+        """The neurons."""
+        return range(self.first, self.stop)
+
+
+def neuron_tasks(
+    plan: Plan, bytes_per_neuron: int, memory_mb: int, keep: Callable[[str, int], bool]
+) -> list[NeuronTask]:
+    """Tasks over the plan's targets that ``keep(component, layer)`` wants, sized so that states fit ``memory_mb``."""
+    size = int(np.clip(memory_mb * 2**20 // bytes_per_neuron, 1, MAX_NEURONS))
+    tasks = []
+    for component, layer in plan.capture.targets:
+        if not keep(component, layer):
+            continue
+        width = plan.capture.widths[component]
+        for block in range(0, width, BLOCK_NEURONS):
+            end = min(block + BLOCK_NEURONS, width)
+            tasks += [NeuronTask(component, layer, at, min(at + size, end)) for at in range(block, end, size)]
+    return tasks
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """Recipe of a worker that needs no more than the plan: ``worker(store, plan, stage)``."""
+
+    store_url: str
+    plan: Plan
+    stage: str
+    worker: Callable[[Store, Plan, str], Worker]
+
+    def open(self) -> Worker:
+        """Make the worker."""
+        return self.worker(Store.open(self.store_url).pinned(), self.plan, self.stage)
+
+
+def fold_tasks(
+    stage: str,
+    receipts: str,
+    store: Store,
+    executor: Executor,
+    progress: Progress,
+    job: Job,
+    tasks: Sequence[NeuronTask],
+) -> list[Receipt]:
+    """Run the tasks that have no receipt under ``receipts``; returns the receipts of all tasks in their order."""
+    finished = store.receipts(receipts)
+    n_neurons = sum(len(task.neurons) for task in tasks)
+    missing = [task for task in tasks if task.key not in finished]
+    progress.start(stage, n_neurons, "neurons", n_neurons - sum(len(task.neurons) for task in missing))
+    sizes = {task.key: len(task.neurons) for task in missing}
+
+    def on_success(outcome: Outcome) -> None:
+        progress.advance(sizes[outcome.key])
+
+    run_tasks(stage, executor, job, missing, on_success)
+    done = store.receipts(receipts)
+    return [done[task.key] for task in tasks]
+
+
+def kernel_threads(config: Config) -> int:
+    """Threads of one worker's kernels: the cores, shared by the workers. Never changes a result."""
+    return max(1, usable_cores() // config.executor.workers)
+
+
+def require_dump(plan: Plan, store: Store) -> None:
+    """Raise :class:`IncompleteError` unless every shard of the plan is in the manifest."""
+    component, layer = plan.capture.targets[0]
+    found = {file.shard for file in store.files("activations", plan.run_id, component=component, layer=layer)}
+    missing = len(plan.shards) - len(found)
+    if missing:
+        raise IncompleteError(
+            f"run {plan.run_id} ({plan.model}): {missing} of {len(plan.shards)} shards are not dumped yet; "
+            f"finish with `neuronmill dump --store {store.url}`"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Counted rows of one shard for one task.
+
+    ``bits`` is (n, T), neuron-major; ``selected`` are the numbers of its rows in the shard.
+    """
+
+    shard: ShardPlan
+    bits: Values
+    selected: npt.NDArray[np.int64]
+    dtype: str
+
+    def codes(self) -> npt.NDArray[np.uint16]:
+        """Order-preserving codes of 16-bit values, (n, T)."""
+        return encode_codes(self.bits.view(np.uint16), self.dtype)
+
+    def values(self) -> npt.NDArray[np.float32]:
+        """Values as float32, (n, T)."""
+        if self.dtype == "float32":
+            return self.bits.view(np.float32)
+        return bits_to_float32(self.bits.view(np.uint16), self.dtype)
+
+
+class ShardCache(Generic[T]):
+    """The last few shards' tables in memory, loaded on demand: bounded by :data:`KEPT_ROWS`, not by the corpus."""
+
+    def __init__(self, load: Callable[[ShardPlan], T]) -> None:
+        self._load = load
+        self._kept: OrderedDict[int, tuple[int, T]] = OrderedDict()
+
+    def __getitem__(self, shard: ShardPlan) -> T:
+        if shard.shard not in self._kept:
+            self._kept[shard.shard] = shard.n_rows, self._load(shard)
+            while len(self._kept) > 1 and sum(n_rows for n_rows, _ in self._kept.values()) > KEPT_ROWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(shard.shard)
+        return self._kept[shard.shard][1]
+
+
+class ActivationFold:
+    """Reads a task's neurons shard by shard, reduced to rows of interest."""
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.store = store
+        self.plan = plan
+        self._reader = store.activation_reader()
+        self.counted = ShardCache(self._load_counted)
+
+    def _load_counted(self, shard: ShardPlan) -> npt.NDArray[np.int64]:
+        rows = self.store.read_table(self.store.files("rows", self.plan.row_space, shard=shard.shard), ["is_counted"])
+        return np.flatnonzero(rows["is_counted"].to_numpy())
+
+    def batches(self, task: NeuronTask) -> Iterator[Batch]:
+        """The counted rows of every shard that has any, in shard order."""
+        for shard in self.plan.shards:
+            selected = self.counted[shard]
+            if len(selected):
+                bits: Values = self.read(task, shard).take(selected, axis=1)  # contiguous, unlike [:, selected]
+                yield Batch(shard, bits, selected, self.plan.capture.dtype)
+
+    def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
+        """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
+        where: dict[str, Any] = {"component": task.component, "layer": task.layer, "shard": shard.shard}
+        (entry,) = self.store.files("activations", self.plan.run_id, block=task.first // BLOCK_NEURONS, **where)
+        return self._reader.read_block(entry, task.neurons)
+
+    def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:
+        """All rows of one shard as float32, (n, T)."""
+        return Batch(shard, self.read(task, shard), np.arange(shard.n_rows), self.plan.capture.dtype).values()

@@ -1,0 +1,36 @@
+"""How far a run is: what its receipts and the manifest say, for dry runs."""
+
+from __future__ import annotations
+
+from pipeline.run.dump import dump_stage
+from pipeline.run.plan_record import Plan
+from pipeline.run.plans import load_plan, planned_models
+from pipeline.store.store import Store
+from schemas.config import Config
+from schemas.errors import StoreLocationError
+
+_TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"}
+
+
+def overview(plan: Plan, store: Store) -> list[str]:
+    """One line for the run, one for the dump, one for the tables of results."""
+    dumped = store.receipts(dump_stage(plan))
+    missing = [shard for shard in plan.shards if shard.key not in dumped]
+    n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
+    to_do = f"{len(missing)} to do, {n_bytes / 1e9:,.2f} GB" if missing else "all done"
+    done = [stage for stage, table in _TABLES.items() if store.files(table, plan.run_id)]
+    left = [stage for stage in _TABLES if stage not in done]
+    return [
+        f"run {plan.run_id} ({plan.model}) in {store.url}: {plan.n_rows:,} rows, {len(plan.capture.targets)} layers",
+        f"dump: {len(plan.shards)} shards, {to_do}",
+        f"results: {', '.join(done) or 'none'} done; {', '.join(left) or 'none'} to do",
+    ]
+
+
+def planned_already(config: Config) -> tuple[Store, Plan] | None:
+    """The store and plan of a config that was planned before; None if it is new."""
+    try:
+        store = Store.open(config.store)
+    except StoreLocationError:
+        return None
+    return (store, load_plan(store, config.model_alias)) if config.model_alias in planned_models(store) else None

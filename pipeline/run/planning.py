@@ -1,0 +1,206 @@
+"""Planning a run: read the corpus twice (scan, then cut), give every token its row, compile the concepts.
+
+Everything that can be wrong with the input is found here, before a model is loaded. Each shard is committed with a
+receipt, so an interrupted plan goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pipeline.corpus.scan import scan
+from pipeline.corpus.sentence import Quarantined
+from pipeline.extract.model import choose_device
+from pipeline.extract.model_facts import ModelInfo
+from pipeline.extract.model_info import describe_model
+from pipeline.extract.rows import check_pooling
+from pipeline.extract.tokenizer import Encoder
+from pipeline.run.annotation import annotated_corpus
+from pipeline.run.cores import usable_cores
+from pipeline.run.corpus_record import (
+    CorpusRecord,
+    choose_record,
+    is_cut,
+    load_corpus_record,
+    refuse_changed_files,
+)
+from pipeline.run.labelling import check_concepts, label
+from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
+from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_plan
+from pipeline.run.progress import Progress
+from pipeline.run.row_space import RowSpace
+from pipeline.run.shards import write_quarantine, write_shards
+from pipeline.run.work import Executor
+from pipeline.store.store import Store
+from schemas.config import Config, DumpConfig, Pooling
+from schemas.errors import ConfigError, StoreError
+from schemas.fingerprints import fingerprint, run_fingerprint
+
+#: Rows of a shard when memory would allow more: recovery stays cheap.
+MAX_ROWS_PER_SHARD = 131_072
+MIN_ROWS_PER_SHARD = 256
+
+
+def choose_capture(config: Config, info: ModelInfo, frozen_threads: int | None) -> Capture:
+    """Fix what the forward pass gives; raises :class:`ConfigError` for layers the model does not have.
+
+    ``frozen_threads`` are those of an earlier plan of the same run.
+    """
+    dump, executor = config.dump, config.executor
+    available = sorted({layer for component in dump.components for layer in info.layers(component)})
+    layers = tuple(available) if dump.layers is None else tuple(sorted(set(dump.layers)))
+    wrong = [layer for layer in layers if layer not in available]
+    if wrong:
+        raise ConfigError(
+            f"dump.layers: {wrong[0]} is out of range: {config.model.name} has layers {available[0]}–{available[-1]} "
+            "(0: embeddings, `resid` only; block i is layer i + 1)"
+        )
+    on_gpu = bool(executor.gpus_per_worker) or choose_device(config.model.device).type == "cuda"
+    capture = Capture(
+        components=dump.components,
+        layers=layers,
+        widths={component: info.widths[component] for component in dump.components},
+        unit=dump.unit,
+        pooling=cast("Pooling | None", check_pooling(info, dump.unit, dump.pooling)),
+        dtype=dump.dtype,
+        token_budget=dump.token_budget,
+        threads=executor.threads or frozen_threads or max(1, usable_cores() // executor.workers),
+        device="cuda" if on_gpu else "cpu",
+    )
+    if not capture.targets:
+        raise ConfigError(
+            "dump.layers: `mlp` starts at layer 1, so layer 0 alone captures nothing; add layers or `resid`"
+        )
+    return capture
+
+
+def plan_run(config: Config, store: Store, executor: Executor, progress: Progress) -> Plan:
+    """Plan ``config`` into ``store``. See the module's text.
+
+    Planning the same again reads the store and the files' checksums, not the text; files that are gone don't matter.
+    """
+    earlier = load_plan(store, config.model_alias) if config.model_alias in planned_models(store) else None
+    if earlier:
+        refuse_changes(earlier, config)
+    info = describe_model(config.model)
+    capture = choose_capture(config, info, earlier.capture.threads if earlier else None)
+    encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
+    unread: list[Quarantined] = []
+    if earlier and is_cut(store):
+        record = load_corpus_record(store)
+        refuse_changed_files(store, record)
+    else:
+        record = _scan(config, store, capture, encoder, progress, unread)
+    check_concepts(config.concepts, record.summary)
+    space_id = fingerprint(
+        kind="rows", corpus=record.fingerprint, encoder=encoder.fingerprint, unit=capture.unit, pooling=capture.pooling
+    )[:12]
+    if earlier:
+        _refuse_other_inputs(earlier, config, info, capture, space_id)
+    was_cut = is_cut(store)
+    space, shards = write_shards(store, record, space_id, capture, encoder, progress)
+    if not was_cut:
+        write_quarantine(store, unread)
+    plan = _assemble(config, info, capture, record, space, shards)
+    if earlier and earlier.shards != plan.shards:
+        raise StoreError(
+            f"store {store.url}: its shards are not those that model {plan.model!r} was planned with; "
+            "`neuronmill verify` says which files are wrong"
+        )
+    if earlier is None:
+        store.check_space(plan.n_bytes)
+    save_plan(store, plan)
+    label(plan, store, executor, progress)
+    return plan
+
+
+def _scan(
+    config: Config, store: Store, capture: Capture, encoder: Encoder, progress: Progress, unread: list[Quarantined]
+) -> CorpusRecord:
+    """Read the corpus once, annotated if the config says so; how it is or will be cut."""
+    corpus = annotated_corpus(config, store, progress, unread.append)
+    progress.start("scan", 0, "sentences")
+    summary = scan(corpus, unread.append)
+    progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
+    rows_per_shard = config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)
+    cut_by = fingerprint(encoder=encoder.fingerprint, unit=capture.unit)[:12]
+    return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)
+
+
+def _rows_per_shard(dump: DumpConfig, capture: Capture) -> int:
+    """As many rows as the memory of one shard allows."""
+    return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, dump.memory_mb * 2**20 // capture.bytes_per_row))
+
+
+def _assemble(
+    config: Config,
+    info: ModelInfo,
+    capture: Capture,
+    record: CorpusRecord,
+    space: RowSpace,
+    shards: tuple[ShardPlan, ...],
+) -> Plan:
+    model = config.model.model_dump(mode="json", include={"compute_dtype", "random_weights", "gguf_file"})
+    digest = run_fingerprint(
+        row_space=space.id,
+        weights_sha256=info.weights_sha256,
+        model=model,
+        components=capture.components,
+        layers=capture.layers,
+        dtype=capture.dtype,
+        token_budget=capture.token_budget,
+        threads=capture.threads,
+        device=capture.device,
+    )
+    return Plan(
+        digest[:16],
+        digest,
+        config.model_alias,
+        space.id,
+        record.fingerprint,
+        capture,
+        shards,
+        info,
+        library_versions(),
+        config,
+    )
+
+
+def _refuse_other_inputs(earlier: Plan, config: Config, info: ModelInfo, capture: Capture, row_space: str) -> None:
+    """Raise if the model's files or the frozen threads are not the earlier plan's; the config is the same."""
+    if earlier.model_info.weights_sha256 != info.weights_sha256:
+        what = f"the weights of {config.model.name} have changed"
+    elif earlier.capture != capture:
+        old, new = vars(earlier.capture), vars(capture)
+        what = "; ".join(f"{key}: {old[key]} → {new[key]}" for key in old if old[key] != new[key])
+    elif earlier.row_space != row_space:
+        what = f"the tokenizer of {config.model.name} has changed"
+    else:
+        return
+    raise ConfigError(
+        f"store {config.store}: model {earlier.model!r} was planned here with other inputs: {what}; "
+        "put the old ones back to go on, or use another `store` or `model.alias`. Nothing was changed"
+    )
+
+
+#: Tokens per word of a typical subword vocabulary, for estimates before anything is tokenised.
+_TOKENS_PER_WORD = 1.35
+
+
+def preview(config: Config) -> list[str]:
+    """What planning and dumping ``config`` would come to, estimated from one reading of the corpus; writes nothing."""
+    info = describe_model(config.model)
+    capture = choose_capture(config, info, None)
+    summary = scan(config.corpus)
+    if config.annotate is None:
+        check_concepts(config.concepts, summary)
+    per_unit = {"token": _TOKENS_PER_WORD * summary.n_words, "word": summary.n_words, "sentence": summary.n_sentences}
+    n_rows = round(per_unit[capture.unit])
+    n_shards = -(-n_rows // (config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)))
+    n_bytes = n_rows * capture.bytes_per_row
+    layers = f"{len(capture.targets)} layers captured, {capture.bytes_per_row:,} bytes a row"
+    return [
+        f"corpus: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words",
+        f"model: {config.model_alias} ({info.architecture}), {layers}",
+        f"dump: about {n_rows:,} rows in {n_shards} shards, {n_bytes / 1e9:,.2f} GB, into {config.store}",
+    ]

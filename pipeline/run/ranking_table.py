@@ -1,0 +1,150 @@
+"""From the scores of all search tasks to the tables ``rankings`` and ``layer_bests``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.run.fold import NeuronTask
+from pipeline.run.plan_record import Plan
+from pipeline.run.records import show_finished, write_run_table
+from pipeline.run.score_files import ScoreFile
+from pipeline.search.directions import MethodScores
+from pipeline.search.ranking import TopNeurons
+from pipeline.search.significance import benjamini_hochberg
+from pipeline.store.parquet import concat_columns, dictionary_column
+from pipeline.store.receipts import Receipt
+from pipeline.store.store import Store
+
+#: A neuron's number over all tasks is target · stride + neuron, so that ties are broken by component, layer, neuron.
+_STRIDE = 2**32
+_FLOATS = ("score", "threshold", "heldout_score", "p_value", "q_value")
+
+
+class RankingFold:
+    """Folds the tasks' scores, method by method: only one method's scores are in memory at a time."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        split: str,
+        concepts: Sequence[str],
+        tasks: Sequence[NeuronTask],
+        files: Sequence[ScoreFile],
+    ) -> None:
+        self.plan, self.split, self.concepts, self.tasks, self.files = plan, split, concepts, tasks, files
+        self.targets = sorted({(task.component, task.layer) for task in tasks})
+        tests = [file.tests() for file in files]
+        _, self.n_rows, self.n_pos = tests[0]
+        self.p_values = [p_value for p_value, _, _ in tests]
+        edges = np.cumsum([len(p_value) for p_value in self.p_values])[:-1]
+        self.q_values = np.split(benjamini_hochberg(np.concatenate(self.p_values)), edges)
+
+    def method(self, method: str, keep: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Columns of ``rankings`` (the best ``keep`` per concept) and of ``layer_bests`` for one method."""
+        overall = TopNeurons.empty(len(self.concepts), keep)
+        layers = [TopNeurons.empty(len(self.concepts), 1) for _ in self.targets]
+        for index, (task, file) in enumerate(zip(self.tasks, self.files, strict=True)):
+            found = file.method(method)
+            target = self.targets.index((task.component, task.layer))
+            number = target * _STRIDE + np.arange(task.first, task.stop)
+            overall.update(found.score, number, self._further(found, index))
+            layers[target].update(found.score, number, {"sign": found.sign})
+        table = self._key(method, overall) | self._ranking(overall)
+        bests = [self._key(method, best) | _score(best) for best in layers]
+        return table, {name: concat_columns([part[name] for part in bests]) for name in bests[0]}
+
+    def _further(self, found: MethodScores, index: int) -> dict[str, NDArray[Any]]:
+        undefined = np.full(found.score.shape, np.nan)
+        return {
+            "sign": found.sign,
+            "threshold": undefined if found.threshold is None else found.threshold,
+            "heldout_score": undefined if found.heldout is None else found.heldout,
+            "p_value": self.p_values[index],
+            "q_value": self.q_values[index],
+        }
+
+    def _key(self, method: str, best: TopNeurons) -> dict[str, Any]:
+        """Who is ranked, for what, by which method."""
+        found = best.finalize()
+        target, neuron = np.divmod(best.neurons.ravel(), _STRIDE)
+        same = np.zeros(len(neuron), np.int32)
+        return {
+            "run_id": dictionary_column(same, [self.plan.run_id]),
+            "model": dictionary_column(same, [self.plan.model]),
+            "component": dictionary_column(target, [component for component, _ in self.targets]),
+            "layer": np.array([layer for _, layer in self.targets], np.int32)[target],
+            "neuron": neuron.astype(np.int32),
+            "concept": dictionary_column(np.asarray(found["concept"], np.int32), self.concepts),
+            "method": dictionary_column(same, [method]),
+            "params": dictionary_column(same, [_params(self.plan, method)]),
+        }
+
+    def _ranking(self, best: TopNeurons) -> dict[str, Any]:
+        """The rest of the columns of ``rankings``."""
+        found = best.finalize()
+        n = len(found["score"])
+        same = np.zeros(n, np.int32)
+        n_pos = self.n_pos[found["concept"]]
+        base_rate = n_pos / self.n_rows if self.n_rows else np.full(n, np.nan)
+        return {
+            **{name: np.ma.masked_invalid(found[name]) for name in _FLOATS},
+            "sign": found["sign"].astype(np.int8),
+            "rank": found["rank"],
+            "n_rows": np.full(n, self.n_rows, np.int64),
+            "n_pos": n_pos,
+            "base_rate": np.ma.masked_invalid(base_rate),
+            "unit": dictionary_column(same, [self.plan.capture.unit]),
+            "split": dictionary_column(same, [self.split]),
+            "partner": [None] * n,
+        }
+
+
+def _score(best: TopNeurons) -> dict[str, Any]:
+    """Score and sign of a layer's best neurons."""
+    found = best.finalize()
+    return {"score": np.ma.masked_invalid(found["score"]), "sign": found["sign"].astype(np.int8)}
+
+
+def write_rankings(
+    plan: Plan,
+    store: Store,
+    split: str,
+    concepts: Sequence[str],
+    tasks: Sequence[NeuronTask],
+    receipts: Sequence[Receipt],
+    key: str,
+) -> int:
+    """Write the run's ``rankings`` (best ``keep`` per concept and method) and ``layer_bests``.
+
+    Returns the number of rankings.
+    """
+    if show_finished(store, plan, "rankings", key) and show_finished(store, plan, "layer_bests", key):
+        return sum(file.n_rows for file in store.files("rankings", plan.run_id))
+    fold = RankingFold(plan, split, concepts, tasks, [ScoreFile(store, receipt.files[0].path) for receipt in receipts])
+    keep = None if plan.config.search.keep == "all" else plan.config.search.keep
+    parts = [fold.method(method, keep) for method in plan.config.search.methods]
+    for table, columns in (("rankings", [part[0] for part in parts]), ("layer_bests", [part[1] for part in parts])):
+        write_run_table(
+            store, plan, table, {name: concat_columns([c[name] for c in columns]) for name in columns[0]}, key
+        )
+    return sum(len(rankings["rank"]) for rankings, _ in parts)
+
+
+def _params(plan: Plan, method: str) -> str:
+    """The ``params`` of a method as canonical JSON."""
+    search = plan.config.search
+    params: dict[str, Any] = {}
+    if plan.capture.unit == "token":
+        params["label_on"] = plan.config.concepts.label_on
+    if plan.capture.pooling:
+        params["pooling"] = plan.capture.pooling
+    if method == "iou":
+        params["alpha"] = search.alpha
+    if plan.capture.dtype == "float32" and method != "mean_diff":
+        params["rounded"] = search.round_to
+    return json.dumps(params, sort_keys=True)

@@ -1,0 +1,102 @@
+"""Registering finished work in the store's manifest: activations, and the tables runs and shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+from pipeline.run.plan_record import Plan
+from pipeline.store.parquet import write_table
+from pipeline.store.paths import run_file
+from pipeline.store.receipts import Receipt
+from pipeline.store.store import Store
+from schemas.fingerprints import fingerprint
+from schemas.tables import TABLES
+
+
+def show_finished(store: Store, plan: Plan, table: str, key: str) -> bool:
+    """Register a table of the run that an earlier command finished under ``key``; False if there is none."""
+    receipt = store.receipt(f"{table}-{plan.run_id}", key)
+    if receipt:
+        store.advance(table, plan.run_id, receipt.files)
+    return receipt is not None
+
+
+def write_run_table(store: Store, plan: Plan, table: str, columns: Any, key: str) -> None:
+    """Write a one-file table of a run (rankings, runs, shards, …), commit it and register it under the run's scope.
+
+    A table that is written again under another ``key`` replaces the earlier one in the manifest; the old file stays
+    for the snapshots that name it.
+    """
+    with store.staging() as staging:
+        write_table(staging.path(run_file(table, plan.run_id, key)), columns, TABLES[table].arrow)
+        receipt = store.commit(staging, f"{table}-{plan.run_id}", key)
+    store.advance(table, plan.run_id, receipt.files)
+
+
+def concat_run_table(store: Store, plan: Plan, table: str, key: str, parts: Sequence[Receipt]) -> None:
+    """Make one table of a run from its finished parts, in their order, and register it."""
+    if show_finished(store, plan, table, key):
+        return
+    write_run_table(store, plan, table, store.read_table([file for part in parts for file in part.files]), key)
+
+
+def register_dump(plan: Plan, store: Store, stage: str) -> int:
+    """Put a complete dump into the manifest; returns the bytes of its activation files."""
+    receipts = store.receipts(stage)
+    files = [file for shard in plan.shards for file in receipts[shard.key].files]
+    store.advance("activations", plan.run_id, files)
+    n_bytes = sum(file.n_bytes for file in files)
+    columns = _shard_columns(plan, receipts)
+    write_run_table(store, plan, "shards", columns, fingerprint(columns=columns)[:12])
+    write_run_record(store, plan)
+    return n_bytes
+
+
+def write_run_record(store: Store, plan: Plan) -> None:
+    """The run's line in ``runs``, with the config as it is now."""
+    n_bytes = sum(file.n_bytes for file in store.files("activations", plan.run_id))
+    columns = _run_columns(plan, n_bytes)
+    write_run_table(store, plan, "runs", columns, fingerprint(columns=columns)[:12])
+
+
+def _shard_columns(plan: Plan, receipts: dict[str, Receipt]) -> dict[str, list[Any]]:
+    same = ("shard", "first_row", "n_rows", "n_sentences", "n_tokens", "n_words_without_token", "n_split_sentences")
+    columns: dict[str, list[Any]] = {name: [] for name in TABLES["shards"].arrow.names}
+    for shard in plan.shards:
+        receipt = receipts[shard.key]
+        columns["run_id"].append(plan.run_id)
+        columns["model"].append(plan.model)
+        for name in (*same, "n_truncated_sentences"):
+            columns[name].append(getattr(shard, name))
+        columns["n_bytes"].append(sum(file.n_bytes for file in receipt.files))
+        columns["n_files"].append(len(receipt.files))
+        for name in ("attempt", "seconds", "token_budget"):
+            columns[name].append(receipt.facts[name])
+    return columns
+
+
+def _run_columns(plan: Plan, n_bytes: int) -> dict[str, list[Any]]:
+    names = ("neuronmill", "torch", "transformers", "pyarrow")
+    versions = {name: version(name) for name in names} | {"python": python_version()}
+    return {
+        "run_id": [plan.run_id],
+        "model": [plan.model],
+        "model_name": [plan.config.model.name],
+        "architecture": [plan.model_info.architecture],
+        "revision": [plan.model_info.revision],
+        "weights_sha256": [plan.model_info.weights_sha256],
+        "unit": [plan.capture.unit],
+        "pooling": [plan.capture.pooling],
+        "dtype": [plan.capture.dtype],
+        "components": [list(plan.capture.components)],
+        "layers": [list(plan.capture.layers)],
+        "n_rows": [plan.n_rows],
+        "n_shards": [len(plan.shards)],
+        "n_bytes": [n_bytes],
+        "config": [json.dumps(plan.config.model_dump(mode="json"), sort_keys=True)],
+        "versions": [json.dumps(versions, sort_keys=True)],
+    }

@@ -1,0 +1,158 @@
+"""Mean and spread of each neuron where each concept holds: the state behind mean difference and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.stats.kernel import kernel, over_neurons
+from pipeline.stats.label_matrix import LabelMatrix
+from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
+
+
+@dataclass(slots=True, eq=False)
+class ConceptMoments:
+    """Of N neurons and C concepts: rows, mean and Σ(x − mean)² over each concept's rows, and over all T rows.
+
+    float64; batches are centred on their own means and merged pairwise (Chan et al. 1983).
+    """
+
+    n_rows: int
+    mean_all: NDArray[np.float64]
+    """Mean over all rows (N,)."""
+    m2_all: NDArray[np.float64]
+    """Σ(x − mean_all)² over all rows (N,)."""
+    n_pos: NDArray[np.int64]
+    """Rows of each concept (C,)."""
+    mean: NDArray[np.float64]
+    """Mean over the concept's rows (N, C); 0 where there are none."""
+    m2: NDArray[np.float64]
+    """Σ(x − mean)² over the concept's rows (N, C)."""
+
+    @classmethod
+    def empty(cls, n_neurons: int, n_concepts: int) -> ConceptMoments:
+        """The state of no rows."""
+        shape = (n_neurons, n_concepts)
+        return cls(
+            0,
+            np.zeros(n_neurons),
+            np.zeros(n_neurons),
+            np.zeros(n_concepts, np.int64),
+            np.zeros(shape),
+            np.zeros(shape),
+        )
+
+    @property
+    def n_neurons(self) -> int:
+        """N."""
+        return len(self.mean_all)
+
+    def update(self, values: NDArray[np.floating], labels: LabelMatrix, threads: int = 1) -> ConceptMoments:
+        """Add a batch: ``values`` float32 or float64 (N, T), ``labels`` of the same T rows.
+
+        Raises :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state
+        is then unchanged.
+        """
+        values = check_values(values, self.n_neurons)
+        check_rows(values.shape[1], labels.n_rows, "labels")
+        batch = ConceptMoments.empty(self.n_neurons, labels.n_concepts)
+        batch.n_rows, batch.n_pos = labels.n_rows, labels.counts
+        sums = np.zeros(self.n_neurons)
+        all_rows, all_indptr = np.arange(labels.n_rows, dtype=np.int32), np.array([0, labels.n_rows])
+        mean_all, m2_all = batch.mean_all[:, None], batch.m2_all[:, None]
+
+        def work(first: int, last: int) -> None:
+            _concept_moments(first, last, values, all_indptr, all_rows, mean_all, m2_all)
+            sums[first:last] = mean_all[first:last, 0]
+            _concept_moments(first, last, values, labels.indptr, labels.rows, batch.mean, batch.m2)
+
+        over_neurons(work, self.n_neurons, threads)
+        refuse_non_finite(sums, values)
+        return self.merge(batch)
+
+    def merge(self, other: ConceptMoments) -> ConceptMoments:
+        """Add the rows of ``other`` in place; ``other`` is left as it is."""
+        check_mergeable(self.mean.shape, other.mean.shape)
+        _merge(self.n_rows, self.mean_all, self.m2_all, other.n_rows, other.mean_all, other.m2_all)
+        _merge(self.n_pos, self.mean, self.m2, other.n_pos, other.mean, other.m2)
+        self.n_rows += other.n_rows
+        self.n_pos = self.n_pos + other.n_pos
+        return self
+
+    def finalize(self) -> dict[str, NDArray[np.float64]]:
+        """Per neuron and concept (N, C): ``mean_pos``, ``mean_neg``, population ``variance_pos`` and ``variance_neg``.
+
+        NaN where a concept has no rows on that side.
+        """
+        n_pos = self.n_pos.astype(np.float64)
+        n_neg = self.n_rows - n_pos
+        some_pos, some_neg = np.where(n_pos > 0, n_pos, np.nan), np.where(n_neg > 0, n_neg, np.nan)
+        mean_neg = self.mean_all[:, None] - (self.mean - self.mean_all[:, None]) * (n_pos / some_neg)
+        # m2_all = m2_pos + m2_neg + between; rounding must not make a variance negative.
+        between = n_pos * (self.mean - self.mean_all[:, None]) ** 2 + n_neg * (mean_neg - self.mean_all[:, None]) ** 2
+        m2_neg = np.maximum(self.m2_all[:, None] - self.m2 - np.where(n_pos > 0, between, 0), 0)
+        return {
+            "mean_pos": self.mean + 0 * some_pos,
+            "mean_neg": mean_neg,
+            "variance_pos": self.m2 / some_pos,
+            "variance_neg": m2_neg / some_neg,
+        }
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The state as named arrays; :meth:`from_arrays` is the inverse."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> ConceptMoments:
+        """The state that :meth:`arrays` wrote."""
+        state = cls(**cast("dict[str, Any]", {field.name: np.array(arrays[field.name]) for field in fields(cls)}))
+        state.n_rows = int(state.n_rows)
+        return state
+
+
+def _merge(
+    n_a: NDArray[np.int64] | int,
+    mean_a: NDArray[np.float64],
+    m2_a: NDArray[np.float64],
+    n_b: NDArray[np.int64] | int,
+    mean_b: NDArray[np.float64],
+    m2_b: NDArray[np.float64],
+) -> None:
+    """Fold (n, mean, M2) of b into those of a, in place; n is a number or one per column."""
+    weight_a, weight_b = np.asarray(n_a, np.float64), np.asarray(n_b, np.float64)
+    share = weight_b / np.maximum(weight_a + weight_b, 1)
+    delta = mean_b - mean_a
+    mean_a += delta * share
+    m2_a += m2_b + delta**2 * (weight_a * share)
+
+
+@kernel
+def _concept_moments(
+    first: int,
+    last: int,
+    values: NDArray[np.floating],
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    mean: NDArray[np.float64],
+    m2: NDArray[np.float64],
+) -> None:
+    for neuron in range(first, last):
+        column = values[neuron]
+        for concept in range(len(indptr) - 1):
+            start, stop = indptr[concept], indptr[concept + 1]
+            if start == stop:
+                continue
+            total = 0.0
+            for entry in range(start, stop):
+                total += column[rows[entry]]
+            centre = total / (stop - start)
+            squares = 0.0
+            for entry in range(start, stop):
+                d = column[rows[entry]] - centre
+                squares += d * d
+            mean[neuron, concept] = centre
+            m2[neuron, concept] = squares

@@ -1,0 +1,66 @@
+"""Whose a staged thing is: its name tells which process of which machine made it, also on a disk shared by many.
+
+A name ends with ``-<machine>-<process>-<token>``. *Machine* stands for one numbering of processes: the host's name, its
+boot and the process namespace, because containers share a host name or a process id and are different all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import time
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+#: What other machines left, and what was left before a reboot, counts as abandoned when untouched for this long.
+ABANDONED_SECONDS = 86_400
+
+
+def owned_name(kind: str) -> str:
+    """A new name for something this process stages: ``<kind>-<machine>-<process>-<token>``."""
+    return f"{kind}-{_machine()}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def is_abandoned(entry: Path) -> bool:
+    """Whether nobody will finish ``entry``.
+
+    Of this machine: its process has ended. Of another one, whose processes cannot be seen from here: nothing in it was
+    touched for a day, and no piece of work stages files for that long without writing.
+    """
+    owner = entry.name.rsplit("-", 3)
+    if len(owner) == 4 and owner[1] == _machine() and owner[2].isdigit():
+        return not _is_running(int(owner[2]))
+    return time.time() - _last_touched(entry) > ABANDONED_SECONDS
+
+
+def _is_running(process: int) -> bool:
+    if not psutil.pid_exists(process):
+        return False
+    try:
+        # a zombie was killed, and its parent has not asked yet
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:  # ended just now, or of another user and hidden: the next sweep knows
+        return True
+
+
+def _last_touched(entry: Path) -> float:
+    """Latest time of modification in ``entry``; now, if it goes away meanwhile."""
+    try:
+        return max(path.stat().st_mtime for path in (entry, *entry.rglob("*")))
+    except OSError:
+        return time.time()
+
+
+@cache
+def _machine() -> str:
+    facts = [socket.gethostname()]
+    # both are of Linux; elsewhere there are no containers that share a host's name
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    facts.append(boot.read_text(encoding="ascii") if boot.is_file() else "")
+    namespace = Path("/proc/self/ns/pid")
+    facts.append(str(namespace.readlink()) if namespace.is_symlink() else "")
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]

@@ -1,0 +1,270 @@
+"""Parquet files, with the same bytes for the same content.
+
+Activation files have one column per neuron and one row group, so that a neuron's values are contiguous:
+
+- ``float16``: FLOAT16 plain, uncompressed (the fastest; DuckDB reads it as FLOAT. Never BYTE_STREAM_SPLIT: DuckDB
+  cannot read that for FLOAT16);
+- ``bfloat16``: the values as FLOAT, BYTE_STREAM_SPLIT and zstd, whose lower two bytes are zeros and cost nothing;
+- ``float32``: FLOAT, BYTE_STREAM_SPLIT and zstd.
+
+Only ``row_id`` carries statistics: on thousands of columns they would double the time to write. Letters: T rows,
+N neurons.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.store.receipts import FileEntry
+from pipeline.store.storage import Storage
+from schemas.config import Dtype
+from schemas.errors import IntegrityError, StoreError
+from schemas.tables import neuron_column
+
+Values = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+#: Neurons of one activation file at most: a footer costs about 135 bytes per column, and queries read it first.
+BLOCK_NEURONS = 4096
+
+_DTYPE_KEY = b"neuronmill.dtype"
+_ROWS_PER_GROUP = 131_072
+_TILE = 256
+_FOOTERS = 16
+
+
+def write_table(path: Path | str, table: pa.Table | Mapping[str, Any], schema: pa.Schema) -> None:
+    """Write ``table`` (a table, or one array per column) with exactly ``schema``, zstd-compressed.
+
+    Raises :class:`StoreError` if a column is missing, superfluous or of another type, or has nulls where none may be.
+    """
+    columns = table if isinstance(table, Mapping) else {name: table.column(name) for name in table.column_names}
+    if set(columns) != set(schema.names):
+        raise StoreError(
+            f"{path}: columns must be {schema.names}; "
+            f"missing {sorted(set(schema.names) - set(columns))}, unknown {sorted(set(columns) - set(schema.names))}"
+        )
+    arrays = [_typed(columns[field.name], field, path) for field in schema]
+    _write(
+        path,
+        pa.Table.from_arrays(arrays, schema=schema),
+        row_group_size=_ROWS_PER_GROUP,
+        compression="zstd",
+        compression_level=3,
+    )
+
+
+def _write(path: Path | str, table: pa.Table, **options: Any) -> None:
+    try:
+        pq.write_table(table, path, **options)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error}; check the disk's space and rights, and run again"
+        ) from error
+
+
+def _typed(column: Any, field: Any, path: Path | str) -> Any:
+    """``column`` as an Arrow array of the field's type."""
+    try:
+        if isinstance(column, pa.ChunkedArray):
+            column = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
+        if isinstance(column, pa.Array | pa.ChunkedArray):
+            array = column if column.type == field.type else column.cast(field.type)
+        elif pa.types.is_dictionary(field.type) and not isinstance(column, np.ndarray):
+            array = pa.array(column, type=field.type.value_type).dictionary_encode().cast(field.type)
+        else:
+            array = pa.array(column, type=field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise StoreError(f"{path}: column {field.name!r} must be {field.type}: {error}") from error
+    if not field.nullable and array.null_count:
+        raise StoreError(f"{path}: column {field.name!r} may not be null and has {array.null_count} nulls")
+    return array
+
+
+def dictionary_column(indices: npt.NDArray[np.integer], values: Sequence[str]) -> Any:
+    """A string column given as indices into ``values``, for :func:`write_table`."""
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(values, pa.string()))
+
+
+def list_column(values: Any, lengths: npt.NDArray[np.integer]) -> Any:
+    """A list column for :func:`write_table`: the concatenated items of all rows, and how many each row has."""
+    offsets: Any = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(values))
+
+
+def concat_columns(columns: Sequence[Any]) -> Any:
+    """The same column of several tables, one below the other; dictionary columns become plain strings."""
+    arrays = [column if isinstance(column, pa.Array) else pa.array(column) for column in columns]
+    plain = [a.cast(pa.string()) if pa.types.is_dictionary(a.type) else a for a in arrays]
+    return pa.concat_arrays(plain)
+
+
+def read_table(storage: Storage, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of these files in the order given (``columns`` of them); dictionary columns come back as such."""
+    if not paths:
+        raise StoreError("read_table: no files; a table without files has no rows, ask `store.files(table)` first")
+    wanted = None if columns is None else list(columns)
+    tables = []
+    for path in paths:
+        try:
+            with pq.ParquetFile(storage.open_input(path)) as file:
+                tables.append(file.read(columns=wanted))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(storage, path, error) from error
+        if wanted is not None:
+            tables[-1] = tables[-1].select(wanted)
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def write_activations(
+    path: Path | str,
+    values: Values,
+    *,
+    first_neuron: int,
+    row_ids: npt.NDArray[np.int64],
+    dtype: Dtype,
+) -> None:
+    """Write one block of one layer over one shard.
+
+    ``values`` is (T, N) row-major: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``; N ≤ 4,096.
+    ``row_ids`` is (T,) and increasing. Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check.
+    """
+    _check_block(path, values, row_ids, dtype)
+    n_rows, n_neurons = values.shape
+    names = [neuron_column(neuron) for neuron in range(first_neuron, first_neuron + n_neurons)]
+    is_half = dtype == "float16"
+    neuron_type: Any = pa.float16() if is_half else pa.float32()
+    columns = _neuron_major(values, dtype)
+    arrays: list[Any] = [pa.array(row_ids, type=pa.int64())]
+    arrays += [pa.Array.from_buffers(neuron_type, n_rows, [None, pa.py_buffer(column)]) for column in columns]
+    fields: list[Any] = [pa.field("row_id", pa.int64(), nullable=False)]
+    fields += [pa.field(name, neuron_type, nullable=False) for name in names]
+    schema = pa.schema(fields, metadata={_DTYPE_KEY: dtype.encode()})
+    # FLOAT16 must stay plain, see above
+    _write(
+        path,
+        pa.Table.from_arrays(arrays, schema=schema),
+        row_group_size=max(n_rows, 1),
+        compression="none" if is_half else "zstd",
+        compression_level=None if is_half else 1,
+        use_dictionary=False,
+        write_statistics=["row_id"],
+        use_byte_stream_split=False if is_half else names,
+    )
+
+
+def _check_block(path: Path | str, values: Values, row_ids: npt.NDArray[np.int64], dtype: Dtype) -> None:
+    wanted = np.dtype(np.float32 if dtype == "float32" else np.uint16)
+    if values.ndim != 2 or values.dtype != wanted:
+        raise StoreError(
+            f"{path}: values of {dtype} must be a (T, N) array of {wanted}; got {values.dtype} {values.shape}"
+        )
+    if not 1 <= values.shape[1] <= BLOCK_NEURONS:
+        raise StoreError(
+            f"{path}: a block has 1 to {BLOCK_NEURONS} neurons; got {values.shape[1]}; cut the layer in blocks"
+        )
+    if row_ids.shape != (values.shape[0],) or (np.diff(row_ids) <= 0).any():
+        raise StoreError(f"{path}: row_ids must be {values.shape[0]} increasing int64; got {row_ids.shape}")
+
+
+def _neuron_major(values: Values, dtype: Dtype) -> npt.NDArray[Any]:
+    """(N, T) contiguous copy: bits for ``float16``, float32 values otherwise. Tiles keep both sides in the cache."""
+    n_rows, n_neurons = values.shape
+    if dtype == "bfloat16":
+        # the upper half of each little-endian float32; the lower half stays zero
+        halves = np.zeros((n_neurons, n_rows, 2), "<u2")
+        target, columns = halves[:, :, 1], halves.view("<f4")[:, :, 0]
+    else:
+        target = columns = np.empty((n_neurons, n_rows), values.dtype)
+    for start in range(0, n_rows, _TILE):
+        target[:, start : start + _TILE] = values[start : start + _TILE].T
+    return columns
+
+
+class ActivationReader:
+    """Reads neurons of activation files as contiguous rows of memory; keeps the footers of the last files it saw."""
+
+    def __init__(self, storage: Storage, *, threads: bool = False) -> None:
+        self._storage = storage
+        self._threads = threads
+        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+
+    def dtype(self, entry: FileEntry) -> Dtype:
+        """Stored dtype: ``float16``, ``bfloat16`` or ``float32``."""
+        with self._open(entry) as file:
+            return _dtype_of(file.metadata, entry.path)
+
+    def row_ids(self, entry: FileEntry) -> npt.NDArray[np.int64]:
+        """(T,) row ids of the file."""
+        with self._open(entry) as file:
+            ids: npt.NDArray[np.int64] = file.read(columns=["row_id"]).column(0).to_numpy()
+        return ids
+
+    def read_block(self, entry: FileEntry, neurons: range | None = None) -> Values:
+        """(n, T) neuron-major values of ``neurons`` (numbered as in the layer; all of the file by default).
+
+        ``uint16`` bits for ``float16`` and ``bfloat16`` files, ``float32`` for float32 files. Raises
+        :class:`StoreError` for neurons the file does not have, :class:`IntegrityError` if it cannot be read.
+        """
+        chosen = entry.neurons if neurons is None else neurons
+        if chosen.step != 1 or len(chosen) == 0 or chosen[0] not in entry.neurons or chosen[-1] not in entry.neurons:
+            raise StoreError(f"{entry.path}: has the neurons {entry.neurons}; {chosen} was asked for")
+        names = [neuron_column(neuron) for neuron in chosen]
+        try:
+            with self._open(entry) as file:
+                dtype = _dtype_of(file.metadata, entry.path)
+                table = file.read(columns=names, use_threads=self._threads)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(self._storage, entry.path, error) from error
+        values = np.empty((len(chosen), table.num_rows), np.float32 if dtype == "float32" else np.uint16)
+        for row, column in enumerate(table.columns):
+            _copy_values(column, dtype, values[row])
+        return values
+
+    def _open(self, entry: FileEntry) -> pq.ParquetFile:
+        known = self._footers.get(entry.path)
+        try:
+            file = pq.ParquetFile(self._storage.open_input(entry.path), metadata=known)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(self._storage, entry.path, error) from error
+        self._footers[entry.path] = file.metadata
+        self._footers.move_to_end(entry.path)
+        if len(self._footers) > _FOOTERS:
+            self._footers.popitem(last=False)
+        return file
+
+
+def _copy_values(column: Any, dtype: Dtype, into: npt.NDArray[Any]) -> None:
+    position = 0
+    for chunk in column.chunks:
+        stored = chunk.to_numpy(zero_copy_only=True)
+        part = into[position : position + len(stored)]
+        if dtype == "bfloat16":
+            part[:] = stored.view("<u2")[1::2]
+        else:
+            part[:] = stored.view(into.dtype)
+        position += len(stored)
+
+
+def _dtype_of(metadata: pq.FileMetaData, path: str) -> Dtype:
+    known: dict[bytes, Dtype] = {b"float16": "float16", b"bfloat16": "bfloat16", b"float32": "float32"}
+    name = (metadata.metadata or {}).get(_DTYPE_KEY, b"")
+    if name not in known:
+        raise IntegrityError(
+            f"{path}: is not an activation file of this program (no {_DTYPE_KEY.decode()} in its footer)"
+        )
+    return known[name]
+
+
+def _unreadable(storage: Storage, path: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"store {storage.root}: {path} cannot be read: {error}; run `neuronmill verify`, "
+        "delete the receipt it names, and run again"
+    )

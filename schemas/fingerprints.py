@@ -1,0 +1,54 @@
+"""Fingerprints: which values decide a result, bits included, and nothing else.
+
+A fingerprint is the SHA-256 of canonical JSON (sorted keys, no spaces). What enters each is spelled out here, so that
+"would this change an activation?" has one place to look.
+
+==================  ==================================================================================================
+corpus              the sources' contents and splits, the reading options
+row space           the corpus, its shards, the tokenizer and encoding, the unit and pooling
+run                 the row space, the weights, components and layers, dtypes, token budget and threads per worker
+concepts            the corpus, the concepts' definitions, the row space
+analysis            the run, the concepts, the analysis' own section
+==================  ==================================================================================================
+
+Never: the store's place, the number of workers, the executor, memory limits, paths of outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def fingerprint(**values: Any) -> str:
+    """SHA-256 over canonical JSON of ``values``, 64 hex digits. Values must be plain JSON data."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_fingerprint(
+    *,
+    row_space: str,
+    weights_sha256: str,
+    model: dict[str, Any],
+    components: tuple[str, ...],
+    layers: tuple[int, ...],
+    dtype: str,
+    token_budget: int,
+    threads: int,
+    device: str,
+) -> str:
+    """Fingerprint of a dump. ``model`` holds compute dtype, random-weights seed and GGUF file; names don't count."""
+    return fingerprint(
+        kind="run",
+        row_space=row_space,
+        weights_sha256=weights_sha256,
+        model=model,
+        components=list(components),
+        layers=list(layers),
+        dtype=dtype,
+        token_budget=token_budget,
+        threads=threads,
+        device=device,
+    )

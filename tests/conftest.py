@@ -1,0 +1,30 @@
+"""Fixtures of all tests: data and models that lie beside the repository on some machines only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _beside_the_repository(name: str) -> Path:
+    path = _SHARED / name
+    if not path.is_dir():
+        pytest.skip(
+            f"no folder ../shared/{name} beside the repository: it holds real {name} that are no part of the project"
+        )
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real corpora; the test is skipped where it is absent."""
+    return _beside_the_repository("data")
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Folder with real models; the test is skipped where it is absent."""
+    return _beside_the_repository("models")

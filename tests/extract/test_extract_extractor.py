@@ -1,0 +1,204 @@
+"""Extraction from folders on disk: rows against a plain forward pass, pooling, determinism, refused values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_model
+
+from pipeline.extract.batch import make_batch
+from pipeline.extract.extractor import Extractor
+from pipeline.extract.model import LoadedModel, load_model
+from pipeline.extract.row_table import RowTable
+from pipeline.extract.rows import assign_rows
+from pipeline.extract.sequences import Sequences, build_sequences
+from pipeline.extract.storage_dtype import storage_dtype
+from pipeline.extract.tokenizer import Encoder
+from schemas.config import ModelConfig
+from schemas.errors import ActivationError, ModelError
+
+TARGETS = [("resid", 0), ("resid", 1), ("resid", 2), ("mlp", 1), ("mlp", 2)]
+
+
+@dataclasses.dataclass
+class Setup:
+    config: ModelConfig
+    loaded: LoadedModel
+    encoder: Encoder
+
+    def sequences(self, unit: str = "token", pooling: str | None = None) -> Sequences:
+        encoded = self.encoder.encode(SENTENCES)
+        return build_sequences(encoded, [assign_rows(e, unit, pooling) for e in encoded])
+
+
+def _sentence(text: str) -> tuple[str, list[str], list[tuple[int, int]]]:
+    words, spans, at = text.split(), [], 0
+    for word in words:
+        spans.append((at, at + len(word)))
+        at += len(word) + 1
+    return text, words, spans
+
+
+#: the second has a word longer than a window, the fourth no word
+SENTENCES = [
+    _sentence("the cat"),
+    _sentence("dog abcdefghijklmnopqrst cat the dog"),
+    _sentence("cat " * 9 + "dog"),
+    ("", [], []),
+    _sentence("dog"),
+]
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    config = save_model(tmp_path_factory.mktemp("bert"))
+    loaded = load_model(config, threads=1)
+    return Setup(config, loaded, Encoder(config, dataclasses.replace(loaded.info, max_length=12)))
+
+
+def _extract(
+    setup: Setup, sequences: Sequences, pooling: str | None = None, dtype: str = "float32", budget: int = 40
+) -> dict:
+    return Extractor(setup.loaded, TARGETS, dtype, budget, pooling).extract(sequences)
+
+
+def test_token_rows_equal_a_forward_pass_of_each_sequence_alone(setup: Setup) -> None:
+    sequences = setup.sequences()
+    found = _extract(setup, sequences)
+    for first, last in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        ids = torch.from_numpy(sequences.token_ids[None, first:last].astype(np.int64))
+        with torch.no_grad():
+            expected = setup.loaded.module(input_ids=ids, output_hidden_states=True).hidden_states
+        for layer in range(3):
+            np.testing.assert_allclose(found["resid", layer][first:last], expected[layer][0], rtol=1e-4, atol=1e-5)
+    assert found["mlp", 2].shape == (sequences.n_rows, 24)
+
+
+@pytest.mark.parametrize("unit", ["word", "sentence"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "last"])
+def test_pooled_rows_equal_pooling_the_token_rows(setup: Setup, unit: str, pooling: str) -> None:
+    """Also for a word and sentences whose tokens lie in several windows."""
+    tokens = _extract(setup, setup.sequences())
+    sequences = setup.sequences(unit, pooling)
+    found = _extract(setup, sequences, pooling)
+    reduce = np.max if pooling == "max" else np.mean
+    for target in TARGETS:
+        for row in range(sequences.n_rows):
+            expected = reduce(tokens[target][sequences.token_row == row], axis=0)
+            np.testing.assert_allclose(found[target][row], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("unit", "pooling"), [("token", None), ("word", "mean"), ("sentence", "max")])
+def test_same_sequences_same_bits(setup: Setup, unit: str, pooling: str | None) -> None:
+    sequences = setup.sequences(unit, pooling)
+    again = load_model(setup.config, threads=1)
+    for target, rows in _extract(setup, sequences, pooling, "float16").items():
+        assert rows.dtype == np.uint16
+        other = Extractor(again, [target], "float16", 40, pooling).extract(sequences)[target]
+        assert rows.tobytes() == other.tobytes(), "other targets must not change bits either"
+
+
+@pytest.mark.parametrize(("unit", "pooling"), [("token", None), ("word", "last"), ("word", "mean")])
+def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
+    setup: Setup, unit: str, pooling: str | None
+) -> None:
+    """The GPU path gathers tokens before it writes them; both ways fill the same table."""
+    sequences = setup.sequences(unit, pooling)
+    members = np.arange(len(sequences.lengths))[sequences.lengths > 2]
+    batch = make_batch(sequences, members, 0)
+    activations = torch.randn(*batch.input_ids.shape, 16, generator=torch.Generator().manual_seed(0))
+    tables = [RowTable(("resid", 1), 16, storage_dtype("float16"), pooling, sequences) for _ in range(2)]
+    for table in tables:
+        table._rows.zero_()
+    tables[0].write(activations, batch)
+    gathered = activations.reshape(-1, 16).index_select(0, batch.source).to(tables[1].staged_dtype)
+    tables[1].write_rows(gathered, batch)
+    assert tables[0].finish().tobytes() == tables[1].finish().tobytes()
+
+
+def test_padding_may_hold_anything(setup: Setup) -> None:
+    sequences = setup.sequences()
+    batch = make_batch(sequences, np.arange(len(sequences.lengths)), 0)
+    table = RowTable(("resid", 1), 16, storage_dtype("float16"), None, sequences)
+    activations = torch.full((*batch.input_ids.shape, 16), float("nan"))
+    activations[batch.attention_mask.bool()] = 1.5
+    table.write(activations, batch)
+    assert (table.finish().view(np.float16) == 1.5).all()
+
+
+def test_a_smaller_budget_gives_the_same_rows_up_to_rounding(setup: Setup) -> None:
+    sequences = setup.sequences()
+    one, many = _extract(setup, sequences, budget=1), _extract(setup, sequences, budget=10_000)
+    for target in TARGETS:
+        np.testing.assert_allclose(one[target], many[target], rtol=1e-4, atol=1e-5)
+
+
+def test_no_rows(setup: Setup) -> None:
+    encoded = setup.encoder.encode([("", [], [])])
+    sequences = build_sequences(encoded, [assign_rows(e, "word", "mean") for e in encoded])
+    assert {rows.shape for rows in _extract(setup, sequences, "mean").values()} == {(0, 16), (0, 24)}
+
+
+def test_arguments_are_untouched(setup: Setup) -> None:
+    sequences = setup.sequences()
+    before = sequences.token_ids.copy(), sequences.token_row.copy()
+    _extract(setup, sequences)
+    np.testing.assert_array_equal(before[0], sequences.token_ids)
+    np.testing.assert_array_equal(before[1], sequences.token_row)
+
+
+@pytest.mark.parametrize(("unit", "pooling"), [("token", None), ("word", "last"), ("word", "mean"), ("word", "max")])
+@pytest.mark.parametrize(("value", "message"), [(1e6, "overflows float16"), (float("nan"), "the model produced nan")])
+def test_values_that_cannot_be_stored_name_their_neuron(
+    tmp_path: Path, unit: str, pooling: str | None, value: float, message: str
+) -> None:
+    config = save_model(tmp_path, "llama", "sentencepiece")
+    loaded = load_model(config, threads=1)
+    with torch.no_grad():
+        loaded.module.layers[0].mlp.up_proj.weight[7] = value
+    encoded = Encoder(config, loaded.info).encode(SENTENCES)
+    sequences = build_sequences(encoded, [assign_rows(e, unit, pooling) for e in encoded])
+    with pytest.raises(ActivationError, match=rf"mlp layer 1 neuron 7: .*{message}"):
+        Extractor(loaded, [("resid", 0), ("mlp", 1)], "float16", 64, pooling).extract(sequences)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [(("mlp", 0), "has layers 1 to 2"), (("resid", 3), "has layers 0 to 2"), (("attn", 1), "component 'attn'")],
+)
+def test_targets_the_model_does_not_have_are_errors(setup: Setup, target: tuple[str, int], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Extractor(setup.loaded, [target], "float16", 64)
+
+
+@pytest.mark.gpu
+def test_gpu_rows_agree_with_cpu_rows_and_repeat_bit_for_bit(setup: Setup) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, this machine has none")
+    on_gpu = load_model(setup.config.model_copy(update={"device": "cuda"}))
+    for unit, pooling in (("token", None), ("word", "last"), ("word", "mean")):
+        sequences = setup.sequences(unit, pooling)
+        expected = _extract(setup, sequences, pooling)
+        found = Extractor(on_gpu, TARGETS, "float32", 40, pooling).extract(sequences)
+        again = Extractor(on_gpu, TARGETS, "float32", 40, pooling).extract(sequences)
+        for target in TARGETS:
+            np.testing.assert_allclose(found[target], expected[target], rtol=1e-3, atol=1e-4)
+            assert found[target].tobytes() == again[target].tobytes()
+
+
+@pytest.mark.gpu
+def test_gpu_overflow_names_the_value(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, this machine has none")
+    config = save_model(tmp_path, "llama", "sentencepiece").model_copy(update={"device": "cuda"})
+    loaded = load_model(config)
+    with torch.no_grad():
+        loaded.module.layers[0].mlp.up_proj.weight[7] = 1e6
+    encoded = Encoder(config, loaded.info).encode(SENTENCES)
+    sequences = build_sequences(encoded, [assign_rows(e, "token", None) for e in encoded])
+    with pytest.raises(ActivationError, match=r"mlp layer 1 neuron 7: value -?\d.* overflows float16"):
+        Extractor(loaded, [("mlp", 1)], "float16", 64).extract(sequences)

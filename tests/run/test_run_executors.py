@@ -1,0 +1,133 @@
+"""Executors: one outcome per task; dead workers are replaced, errors are final; nothing ends normally incomplete."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from executor_jobs import Number, NumberJob
+
+from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.ray_executor import RayExecutor
+from pipeline.run.task_queue import TaskQueue
+from pipeline.run.work import Outcome, run_tasks
+from schemas.errors import ActivationError, ConfigError, IncompleteError, ModelError, StoreLocationError
+
+
+@pytest.fixture(params=["local(2)", "ray(2)"])
+def executor(request):
+    """Executors whose workers are processes of their own."""
+    if request.param == "local(2)":
+        return LocalExecutor(2, max_attempts=3)
+    request.getfixturevalue("ray_cluster")
+    return RayExecutor(2, max_attempts=3)
+
+
+@pytest.fixture(params=["local(1)", "local(2)", "ray(1)", "ray(2)"])
+def any_executor(request):
+    """Every kind of executor, with one worker and with several."""
+    kind, n_workers = request.param[:-3], int(request.param[-2])
+    if kind == "local":
+        return LocalExecutor(n_workers)
+    request.getfixturevalue("ray_cluster")
+    return RayExecutor(n_workers)
+
+
+def outcomes(executor, job, tasks):
+    found = []
+    executor.run(job, tasks, found.append)
+    assert sorted(outcome.key for outcome in found) == sorted(task.key for task in tasks)
+    return {outcome.key: outcome for outcome in found}
+
+
+def attempts(folder, key):
+    return sorted(path.name for path in folder.glob(f"{key}-*"))
+
+
+def test_a_worker_that_always_dies_is_tried_three_times_and_named_while_the_others_complete(executor, tmp_path):
+    tasks = [Number(0), Number(1, "die"), *map(Number, range(2, 6)), Number(6, "die_once")]
+    succeeded = []
+    with pytest.raises(IncompleteError, match=r"1 of 7 tasks failed \(number-001\)") as error:
+        run_tasks("add", executor, NumberJob(tmp_path), tasks, succeeded.append)
+    assert "died 3 times" in str(error.value)
+    assert "start the same command again" in str(error.value)
+    assert error.value.exit_code == 1
+    assert attempts(tmp_path, "number-001") == ["number-001-1", "number-001-2", "number-001-3"]
+    assert {o.key: o.facts["sum"] for o in succeeded} == {f"number-{n:03d}": n + 1 for n in (0, 2, 3, 4, 5, 6)}
+    assert {o.key: o.facts["attempt"] for o in succeeded}["number-006"] == 2
+    assert os.getpid() not in {o.facts["process"] for o in succeeded}
+
+
+def test_an_error_of_a_task_is_not_tried_again_and_shown_with_the_first_traceback(executor, tmp_path):
+    tasks = [Number(0), Number(3, "raise"), Number(1, "raise"), Number(2)]
+    succeeded = []
+    with pytest.raises(IncompleteError, match=r"2 of 4 tasks failed \(number-001, number-003\)") as error:
+        run_tasks("add", executor, NumberJob(tmp_path), tasks, succeeded.append)
+    message = str(error.value)
+    assert "first failure, number-001: ValueError: 1 is odd today" in message
+    assert "Traceback (most recent call last)" in message
+    assert "executor_jobs.py" in message
+    assert attempts(tmp_path, "number-001") == ["number-001-1"]
+    assert sorted(o.key for o in succeeded) == ["number-000", "number-002"]
+
+
+@pytest.mark.parametrize(
+    ("unopened", "raised", "said"),
+    [
+        (ModelError("no model here; give one"), ModelError, r"^no model here; give one$"),
+        (StoreLocationError("no store here"), StoreLocationError, r"^no store here$"),
+        (ActivationError("NaN"), ActivationError, r"^NaN$"),
+        (RuntimeError("no luck"), IncompleteError, r"a worker cannot be opened: RuntimeError: no luck(.|\n)*Traceback"),
+    ],
+)
+def test_a_worker_that_cannot_be_opened_ends_the_stage_with_its_error(any_executor, unopened, raised, said, tmp_path):
+    tasks = [Number(n) for n in range(8)]
+    with pytest.raises(raised, match=said) as error:
+        run_tasks("add", any_executor, NumberJob(tmp_path, unopened), tasks, pytest.fail)
+    assert type(error.value) is raised
+    assert error.value.exit_code == raised.exit_code
+    assert 1 <= len(list(tmp_path.glob("open-*"))) <= any_executor.workers, "tried again for further tasks"
+    assert not list(tmp_path.glob("number-*"))
+
+
+def test_a_worker_that_is_at_work_finishes_its_task_when_another_cannot_be_opened(executor, tmp_path):
+    job, succeeded = NumberJob(tmp_path, ModelError("no memory for a second one"), first_opens=True), []
+    with pytest.raises(ModelError, match="no memory for a second one"):
+        run_tasks("add", executor, job, [Number(n) for n in range(8)], succeeded.append)
+    assert len(succeeded) == 1
+    assert len(list(tmp_path.glob("number-*"))) == 1
+    assert len(list(tmp_path.glob("open-*"))) == 1
+
+
+def test_a_death_after_a_failed_opening_is_not_tried_again():
+    found = []
+    queue = TaskQueue([Number(0), Number(1), Number(2)], 3, found.append)
+    first, second = queue.take(), queue.take()
+    queue.finish(Outcome(first[0].key, error="no", opening=ModelError("no")))
+    queue.died(*second, "actor", "today")
+    assert len(queue) == 0
+    assert [outcome.error for outcome in found] == ["no", "its actor died 1 times, last today"]
+
+
+def test_a_single_local_worker_is_this_process(tmp_path):
+    found = outcomes(LocalExecutor(1), NumberJob(tmp_path), [Number(0), Number(1, "raise"), Number(2)])
+    assert found["number-000"].facts == {"sum": 1, "attempt": 1, "process": os.getpid()}
+    assert found["number-001"].error == "ValueError: 1 is odd today"
+    assert found["number-002"].facts["sum"] == 3
+
+
+def test_more_workers_than_tasks_and_no_tasks_at_all(tmp_path):
+    assert len(outcomes(LocalExecutor(4), NumberJob(tmp_path), [Number(0), Number(1)])) == 2
+    run_tasks("add", LocalExecutor(4), NumberJob(tmp_path), [], lambda outcome: pytest.fail("there is no task"))
+
+
+def test_more_failures_than_a_message_holds(tmp_path):
+    tasks = [Number(n, "raise") for n in range(12)]
+    with pytest.raises(IncompleteError, match=r"12 of 12 tasks failed \(number-000, .*number-009 …\)"):
+        run_tasks("add", LocalExecutor(1), NumberJob(tmp_path), tasks, lambda outcome: None)
+
+
+def test_ray_refuses_gpus_that_no_node_has(ray_cluster, tmp_path):
+    with pytest.raises(ConfigError, match=r"executor\.gpus_per_worker: an actor asks for 64 GPUs"):
+        RayExecutor(1, gpus_per_worker=64).run(NumberJob(tmp_path), [Number(0)], print)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,107 @@
+"""The same store on an S3 API: moto's server, which honours If-None-Match."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pipeline.store import Store
+from pipeline.store.publish import current_snapshot, publish
+from pipeline.store.remote_storage import RemoteStorage
+from pipeline.store.sql import run_user_sql
+from pipeline.store.verify import verify
+
+pytest.importorskip("s3fs", reason="needs the extra `s3`")
+moto_server = pytest.importorskip("moto.server", reason="needs moto[server], of the extra `dev`")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        import boto3
+
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="mill")
+        client.close()
+        yield "s3://mill"
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_whole_store_on_s3(bucket: str, fill_store: Callable[[Store], None]) -> None:
+    store = Store.create(f"{bucket}/store")
+    fill_store(store)
+    store = Store.open(f"{bucket}/store")
+    assert store.activation_reader().read_block(store.files("activations")[0]).shape == (2, 3)
+    sink = io.BytesIO()
+    run_user_sql(store, "SELECT count(*) AS n, max(n0003) AS m FROM activations_mlp", sink, output_format="csv")
+    assert sink.getvalue() == b"n,m\n12,48.0\n"
+    snapshot = publish(store)
+    assert current_snapshot(store) == snapshot
+    assert verify(store) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_one_winner_on_s3(bucket: str) -> None:
+    storage = Store.create(f"{bucket}/race").storage
+    wins: list[int] = []
+    barrier = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        barrier.wait()
+        if storage.put_new("receipts/a.json", bytes([number])):
+            wins.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wins) == 1
+    assert storage.read("receipts/a.json") == bytes(wins)
+
+
+class _Overtaken(RemoteStorage):
+    """Another writer changes the file between the comparison and the write of the first swap."""
+
+    is_overtaken = False
+
+    def swap(self, path: str, payload: bytes, expected: bytes) -> bool:
+        cat_file = self.filesystem.cat_file
+
+        def overtaken(name: str) -> bytes:
+            content: bytes = cat_file(name)
+            if not self.is_overtaken:
+                self.is_overtaken = True
+                self.put(path, b"faster\n")
+            return content
+
+        self.filesystem.cat_file = overtaken
+        try:
+            return super().swap(path, payload, expected)
+        finally:
+            self.filesystem.cat_file = cat_file
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_swap_on_s3_compares_on_the_server(bucket: str) -> None:
+    storage = _Overtaken(f"{bucket}/swap")
+    assert not storage.swap("CURRENT", b"new\n", expected=b"old\n")
+    storage.put("CURRENT", b"old\n")
+    assert not storage.swap("CURRENT", b"new\n", expected=b"other\n")
+    storage.put("CURRENT", b"old\n")
+    storage.is_overtaken = False
+    assert not storage.swap("CURRENT", b"new\n", expected=b"old\n")
+    assert storage.read("CURRENT") == b"faster\n"
+    assert storage.swap("CURRENT", b"new\n", expected=b"faster\n")
+    assert storage.read("CURRENT") == b"new\n"

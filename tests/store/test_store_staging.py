@@ -1,0 +1,100 @@
+"""Sweeping the staging folder takes what killed processes left, and nothing that somebody may still be writing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.store import Store, sweep_staging
+from pipeline.store.owners import ABANDONED_SECONDS, is_abandoned, owned_name
+from pipeline.store.storage import Storage
+
+OTHER_MACHINE = "0123456789ab"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = Store.create(str(tmp_path)).storage
+    with storage.lock("a"):
+        pass
+    return storage
+
+
+@pytest.fixture(scope="module")
+def ended() -> int:
+    """Id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def _leave(storage: Storage, name: str, age: float = 0) -> Path:
+    """A thing in staging, a folder with a file unless its name says otherwise, last touched ``age`` seconds ago."""
+    path = Path(storage.root) / "staging" / name
+    file = path
+    if not name.startswith("put-"):
+        path.mkdir()
+        file = path / "torn.parquet"
+    file.write_bytes(b"torn")
+    for touched in {file, path}:
+        os.utime(touched, (time.time() - age,) * 2)
+    return path
+
+
+def _name(kind: str, *, machine: str | None = None, process: int | None = None) -> str:
+    head, here, mine, token = owned_name(kind).rsplit("-", 3)
+    return f"{head}-{machine or here}-{process or mine}-{token}"
+
+
+@pytest.mark.parametrize("kind", ["put", "work"])
+def test_what_ended_processes_of_this_machine_left_goes_at_once(storage: Storage, kind: str, ended: int) -> None:
+    left = _leave(storage, _name(kind, process=ended))
+    mine = _leave(storage, _name(kind), age=2 * ABANDONED_SECONDS)
+    assert sweep_staging(storage) == 1
+    assert (left.exists(), mine.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("kind", ["put", "work"])
+def test_other_machines_have_a_day(storage: Storage, kind: str, ended: int) -> None:
+    fresh = _leave(storage, _name(kind, machine=OTHER_MACHINE, process=ended))
+    old = _leave(storage, _name(kind, machine=OTHER_MACHINE), age=ABANDONED_SECONDS + 60)
+    assert sweep_staging(storage) == 1
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_a_folder_is_as_old_as_its_newest_file(storage: Storage) -> None:
+    folder = _leave(storage, _name("work", machine=OTHER_MACHINE), age=2 * ABANDONED_SECONDS)
+    (folder / "more.parquet").write_bytes(b"")
+    os.utime(folder, (0, 0))
+    assert sweep_staging(storage) == 0
+
+
+def test_names_of_no_known_form_have_a_day_and_locks_stay(storage: Storage) -> None:
+    fresh, old = _leave(storage, "put-1-ab"), _leave(storage, "something", age=ABANDONED_SECONDS + 60)
+    os.utime(Path(storage.root) / "staging/locks", (0, 0))
+    for lock in (Path(storage.root) / "staging/locks").iterdir():
+        os.utime(lock, (0, 0))
+    assert sweep_staging(storage) == 1
+    assert (fresh.exists(), old.exists()) == (True, False)
+    assert storage.list("staging/locks")
+
+
+def test_a_killed_process_that_nobody_waited_for_has_ended(storage: Storage) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    left = _leave(storage, _name("work", process=process.pid))
+    assert not is_abandoned(left)
+    process.kill()
+    deadline = time.monotonic() + 10
+    while not is_abandoned(left) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert is_abandoned(left)
+    process.wait()
+
+
+def test_remote_stores_have_no_staging() -> None:
+    assert sweep_staging(Store.create("memory://sweep/store").storage) == 0

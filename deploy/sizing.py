@@ -64,7 +64,7 @@ def size_run(
     *,
     components: tuple[str, ...] = ("resid", "mlp"),
     dtype: str = "float16",
-    shard_memory_mb: int = 1024,
+    memory_mb: int = 2048,
     n_workers: int = 1,
     tokens_per_second: float = 1000.0,
 ) -> Size:
@@ -78,7 +78,7 @@ def size_run(
     if n_rows < 1 or values < 1:
         raise ValueError(f"a run needs at least one row and one neuron; got {n_rows} rows of {values} values")
     bytes_per_row = values * MEMORY_BYTES_PER_VALUE[dtype]
-    fitting = shard_memory_mb * 2**20 // bytes_per_row
+    fitting = memory_mb * 2**20 // (2 * bytes_per_row)  # one shard is computed while another is written
     rows_per_shard = min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
     n_shards = -(-n_rows // rows_per_shard)
     in_memory = 2 * min(rows_per_shard, n_rows) * bytes_per_row
@@ -101,13 +101,13 @@ def describe(size: Size, n_workers: int) -> list[str]:
         f"bytes per row      {size.bytes_per_row:,} in memory",
         f"disk               {_bytes(size.disk)} of activations in {size.n_files:,} files",
         f"shards             {size.n_shards:,} of up to {size.rows_per_shard:,} rows",
-        f"memory per worker  {_bytes(size.memory_per_worker)} (float32 weights and two copies of a shard)",
+        f"memory per worker  {_bytes(size.memory_per_worker)} (float32 weights and two shards)",
         f"forward passes     {_duration(size.seconds)} on {min(n_workers, size.n_shards)} of {n_workers} workers",
     ]
     if size.n_shards < n_workers:
-        lines.append(f"hint               {n_workers - size.n_shards} workers would idle; lower --shard-memory-mb")
+        lines.append(f"hint               {n_workers - size.n_shards} workers would idle; lower --memory-mb")
     if size.rows_per_shard < 32_000 <= size.n_rows:
-        lines.append("hint               files under 32,000 rows make SQL slower; raise --shard-memory-mb if you can")
+        lines.append("hint               files under 32,000 rows make SQL slower; raise --memory-mb if you can")
     return lines
 
 
@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--parameters", type=float, default=0, help="parameters of the model, e.g. 8e9")
     made.add_argument("--components", default="resid,mlp", help="default: %(default)s")
     made.add_argument("--dtype", choices=sorted(STORED_BYTES_PER_VALUE), default="float16", help="default: %(default)s")
-    made.add_argument("--shard-memory-mb", type=int, default=1024, help="dump.memory_mb; default: %(default)s")
+    made.add_argument("--memory-mb", type=int, default=2048, help="dump.memory_mb; default: %(default)s")
     made.add_argument("--workers", type=int, default=1, help="default: %(default)s")
     made.add_argument(
         "--tokens-per-second", type=float, default=1000, help="forward speed of one worker; default: %(default)s"
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
             n_rows,
             components=tuple(options.components.split(",")),
             dtype=options.dtype,
-            shard_memory_mb=options.shard_memory_mb,
+            memory_mb=options.memory_mb,
             n_workers=options.workers,
             tokens_per_second=options.tokens_per_second,
         )

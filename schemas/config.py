@@ -161,8 +161,8 @@ class DumpConfig(Section):
     """Sentences over the model's limit: consecutive windows with each word once, cut off, or refused."""
     rows_per_shard: Annotated[int, Field(ge=1)] | None = None
     """Rows per shard; by default as many as fit `memory_mb`."""
-    memory_mb: Annotated[int, Field(ge=16)] = 1024
-    """Memory for the activations of one shard in one worker."""
+    memory_mb: Annotated[int, Field(ge=16)] = 2048
+    """Memory for the activations of one worker: a shard that is computed and one that is written meanwhile."""
     token_budget: Annotated[int, Field(ge=1)] = 2048
     """Padded tokens per batch."""
 

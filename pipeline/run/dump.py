@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import load_model
 from pipeline.extract.sequences import Sequences
+from pipeline.extract.storage_dtype import Bits
+from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
-from pipeline.run.work import Executor, Outcome, run_tasks
+from pipeline.run.work import Executor, Facts, Outcome, run_tasks
 from pipeline.store.parquet import BLOCK_NEURONS, write_activations
 from pipeline.store.paths import activation_file
 from pipeline.store.staging import Staging
@@ -75,34 +78,31 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
 
 
 class DumpWorker:
-    """Turns one shard after the other into activation files."""
+    """Turns one shard after the other into activation files, which are written while the next shard is computed."""
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
         self.plan = plan
         self.extractor = open_extractor(plan)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="dump-writer")
 
-    def process(self, task: ShardPlan, attempt: int) -> dict[str, Any]:
-        """Forward, write, commit. Facts: bytes, seconds, attempt and the token budget it ran with."""
+    def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
+        """Forward, then write and commit on the writer's thread. Facts: rows and bytes."""
         started = time.monotonic()
         try:
             blocks = self.extractor.extract(read_sequences(self.store, self.plan, task))
         except ActivationError as error:
             raise ActivationError(f"{task.key}: {error}") from error
+        facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}
+        return self._writer.submit(self._commit, task, blocks, facts, started)
+
+    def _commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
+        """Write the shard's files and its receipt."""
         row_ids = np.arange(task.first_row, task.first_row + task.n_rows, dtype=np.int64)
         with self.store.staging() as staging:
-            with ThreadPoolExecutor(self.plan.capture.threads) as pool:  # transposing and encoding release the GIL
-                writes = [
-                    pool.submit(self._write, staging, *target, task.shard, row_ids, blocks.pop(target))
-                    for target in self.plan.capture.targets
-                ]
-            for write in writes:
-                write.result()
-            facts = {
-                "attempt": attempt,
-                "seconds": round(time.monotonic() - started, 3),
-                "token_budget": self.extractor.token_budget_used,
-            }
+            for target in self.plan.capture.targets:
+                self._write(staging, *target, task.shard, row_ids, blocks.pop(target))
+            facts["seconds"] = round(time.monotonic() - started, 3)
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
@@ -142,7 +142,7 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
     def on_success(outcome: Outcome) -> None:
         progress.advance(1, n_rows=(outcome.facts or {})["n_rows"])
 
-    run_tasks("dump", executor, DumpJob(store.url, plan), tasks, on_success)
+    run_tasks("dump", FailureLog(store, dump_stage(plan)), executor, DumpJob(store.url, plan), tasks, on_success)
     n_bytes = register_dump(plan, store, dump_stage(plan))
     progress.finish(f"{plan.n_rows:,} rows × {len(plan.capture.targets)} layers, {n_bytes / 1e6:,.1f} MB")
     return n_bytes

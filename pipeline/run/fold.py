@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.run.cores import usable_cores
+from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
@@ -103,7 +104,7 @@ def fold_tasks(
     def on_success(outcome: Outcome) -> None:
         progress.advance(sizes[outcome.key])
 
-    run_tasks(stage, executor, job, missing, on_success)
+    run_tasks(stage, FailureLog(store, receipts), executor, job, missing, on_success)
     done = store.receipts(receipts)
     return [done[task.key] for task in tasks]
 

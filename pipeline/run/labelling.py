@@ -17,6 +17,7 @@ from pipeline.corpus.labels import label_rows
 from pipeline.corpus.summary import CorpusSummary
 from pipeline.corpus.word_masks import WordMasks
 from pipeline.run.corpus_record import load_corpus_record
+from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.run.progress import Progress
@@ -176,7 +177,7 @@ def label(plan: Plan, store: Store, executor: Executor, progress: Progress) -> C
         def on_success(_: Outcome) -> None:
             progress.advance()
 
-        run_tasks("label", executor, job, tasks, on_success)
+        run_tasks("label", FailureLog(store, concept_set.stage), executor, job, tasks, on_success)
     n_rows, n_words = _totals(store, concept_set)
     require_positives(concept_set.concepts, n_rows.tolist())
     _register(plan, store, concept_set, others, n_rows, n_words)

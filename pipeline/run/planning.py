@@ -30,7 +30,7 @@ from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_p
 from pipeline.run.progress import Progress
 from pipeline.run.row_space import RowSpace
 from pipeline.run.shards import write_quarantine, write_shards
-from pipeline.run.work import Executor
+from pipeline.run.work import MAX_UNFINISHED, Executor
 from pipeline.store.store import Store
 from schemas.config import Config, DumpConfig, Pooling
 from schemas.errors import ConfigError, StoreError
@@ -128,8 +128,9 @@ def _scan(
 
 
 def _rows_per_shard(dump: DumpConfig, capture: Capture) -> int:
-    """As many rows as the memory of one shard allows."""
-    return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, dump.memory_mb * 2**20 // capture.bytes_per_row))
+    """As many rows as a worker's memory allows, which holds :data:`MAX_UNFINISHED` shards."""
+    fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.bytes_per_row)
+    return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
 
 
 def _assemble(

@@ -1,4 +1,6 @@
-"""Ray executor: one actor per worker, pull-based, at most one task in flight per actor. The only file that imports ray.
+"""Ray executor: one actor per worker, pull-based. The only file that imports ray.
+
+An actor has at most one task that it computes and one whose files it writes.
 
 Actors are never restarted by Ray: a dead one is replaced by a fresh actor and its task is tried again, up to
 ``max_attempts``. Activations do not travel: an actor commits its own files and returns facts.
@@ -7,25 +9,48 @@ Actors are never restarted by Ray: a dead one is replaced by a fresh actor and i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from pipeline.run.local_executor import LazyWorker
+from pipeline.run.lazy_worker import LazyWorker
 from pipeline.run.task_queue import TaskQueue
 from pipeline.run.work import Done, Job, Outcome, Task
 from schemas.errors import ConfigError
 
 
 class _Actor:
-    """Holds a worker; made remote by :meth:`RayExecutor._actor`."""
+    """Holds a worker; made remote by :meth:`RayExecutor._actor`. Its two concurrency groups have a thread each."""
 
     def __init__(self, job: Job) -> None:
         self.worker = LazyWorker(job)
+        self.begun: dict[str, Future[Outcome]] = {}
 
-    def process(self, task: Task, attempt: int) -> Outcome:
-        return self.worker.attempt(task, attempt)
+    @ray.method(concurrency_group="compute")  # type: ignore[untyped-decorator]
+    def begin(self, task: Task, attempt: int) -> Outcome | None:
+        """Compute a task; its outcome if it is finished with that, else ask :meth:`finish`."""
+        outcome = self.worker.begin(task, attempt)
+        if outcome.done():
+            return outcome.result()
+        self.begun[task.key] = outcome
+        return None
+
+    @ray.method(concurrency_group="write")  # type: ignore[untyped-decorator]
+    def finish(self, key: str) -> Outcome:
+        """Wait until a computed task is written."""
+        return self.begun.pop(key).result()
+
+
+@dataclass
+class _Held:
+    """An actor and its unfinished tasks, in the order they were given."""
+
+    actor: Any
+    tasks: list[tuple[Task, int]] = field(default_factory=list)
+    is_computing: bool = False
 
 
 class RayExecutor:
@@ -48,13 +73,13 @@ class RayExecutor:
         started_here = not ray.is_initialized()
         if started_here:
             self._connect()
-        actors: dict[Any, tuple[Any, Task, int]] = {}
+        pool: list[_Held] = []
         try:
             self._check_gpus()
-            self._pull(job, TaskQueue(tasks, self.max_attempts, done), actors)
+            self._pull(job, TaskQueue(tasks, self.max_attempts, done), pool)
         finally:
-            for actor, _, _ in actors.values():
-                ray.kill(actor)
+            for held in pool:
+                ray.kill(held.actor)
             if started_here:
                 ray.shutdown()
 
@@ -80,26 +105,55 @@ class RayExecutor:
             )
 
     def _actor(self, job: Job) -> Any:
-        remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_worker, max_restarts=0, max_task_retries=0)(_Actor)
+        options = {"num_cpus": 1, "num_gpus": self.gpus_per_worker, "max_restarts": 0, "max_task_retries": 0}
+        remote = ray.remote(**options, concurrency_groups={"compute": 1, "write": 1})(_Actor)
         return remote.remote(job)
 
-    def _pull(self, job: Job, queue: TaskQueue, actors: dict[Any, tuple[Any, Task, int]]) -> None:
-        def give(actor: Any) -> None:
-            task, attempt = queue.take()
-            actors[actor.process.remote(task, attempt)] = (actor, task, attempt)
-
-        for _ in range(min(self.workers, len(queue))):
-            give(self._actor(job))
-        while actors:
-            ready, _ = ray.wait(list(actors), num_returns=1)
-            actor, task, attempt = actors.pop(ready[0])
+    def _pull(self, job: Job, queue: TaskQueue, pool: list[_Held]) -> None:
+        pool.extend(_Held(self._actor(job)) for _ in range(min(self.workers, len(queue))))
+        calls: dict[Any, tuple[_Held, Task]] = {}
+        _give_out(pool, queue, calls)
+        while calls:
+            (ready,), _ = ray.wait(list(calls), num_returns=1)
+            held, task = calls.pop(ready)
             try:
-                queue.finish(ray.get(ready[0]))
+                outcome: Outcome | None = ray.get(ready)
             except RayActorError as death:
-                ray.kill(actor)
-                actor = self._actor(job)
-                queue.died(task, attempt, "actor", f"like this: {death}")
-            if queue:
-                give(actor)
+                for call in [call for call, (holder, _) in calls.items() if holder is held]:
+                    del calls[call]
+                self._bury(held, pool, job, queue, death)
             else:
-                ray.kill(actor)
+                _hear(held, task, outcome, queue, calls)
+            _give_out(pool, queue, calls)
+
+    def _bury(self, held: _Held, pool: list[_Held], job: Job, queue: TaskQueue, death: RayActorError) -> None:
+        """Put a fresh actor in the place of a dead one, whose tasks go back to the queue."""
+        ray.kill(held.actor)  # unreachable is not yet ended: it must not go on beside its successor
+        pool.remove(held)
+        for task, attempt in reversed(held.tasks):
+            queue.died(task, attempt, "actor", f"like this: {death}")
+        if queue:
+            pool.append(_Held(self._actor(job)))
+
+
+def _give_out(pool: list[_Held], queue: TaskQueue, calls: dict[Any, tuple[_Held, Task]]) -> None:
+    """Give a task to every actor that computes nothing, the idle ones first."""
+    for held in sorted(pool, key=lambda held: len(held.tasks)):
+        if not held.is_computing and queue.suits(held.tasks):
+            task, attempt = queue.take()
+            held.tasks.append((task, attempt))
+            held.is_computing = True
+            calls[held.actor.begin.remote(task, attempt)] = held, task
+
+
+def _hear(
+    held: _Held, task: Task, outcome: Outcome | None, queue: TaskQueue, calls: dict[Any, tuple[_Held, Task]]
+) -> None:
+    """Take an actor's answer: a task is computed (None), or it is finished."""
+    if held.tasks[-1][0].key == task.key:
+        held.is_computing = False
+    if outcome is None:
+        calls[held.actor.finish.remote(task.key)] = held, task
+        return
+    held.tasks = [(other, attempt) for other, attempt in held.tasks if other.key != task.key]
+    queue.finish(outcome)

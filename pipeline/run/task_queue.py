@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.run.work import Done, Outcome, Task
+from pipeline.run.work import MAX_UNFINISHED, Done, Outcome, Task
 
 
 class TaskQueue:
@@ -28,6 +28,13 @@ class TaskQueue:
         """The next task and its attempt; only while ``len`` is not 0."""
         return self._waiting.popleft()
 
+    def suits(self, unfinished: Sequence[tuple[Task, int]]) -> bool:
+        """Whether a worker with these unfinished tasks may take the next one: a task is tried again only alone."""
+        if not self._waiting or len(unfinished) >= MAX_UNFINISHED:
+            return False
+        attempts = [attempt for _, attempt in (*unfinished, self._waiting[0])]
+        return not unfinished or max(attempts) == 1
+
     def finish(self, outcome: Outcome) -> None:
         """Report how a task ended."""
         if outcome.opening is not None:
@@ -40,4 +47,4 @@ class TaskQueue:
         if attempt < self._max_attempts and not self._is_closed:
             self._waiting.appendleft((task, attempt + 1))
         else:
-            self.finish(Outcome(task.key, error=f"its {worker} died {attempt} times, last {how}"))
+            self.finish(Outcome(task.key, error=f"its {worker} died {attempt} times, last {how}", attempts=attempt))

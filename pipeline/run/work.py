@@ -8,10 +8,18 @@ task; everything large it has already written to the store.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pipeline.run.failures import FailureLog
 from schemas.errors import IncompleteError, NeuronmillError
+
+#: What is worth telling of a finished task: plain data.
+Facts = dict[str, Any]
+
+#: Tasks that one worker has begun and not finished: one at work, one being written.
+MAX_UNFINISHED = 2
 
 
 class Task(Protocol):
@@ -23,10 +31,14 @@ class Task(Protocol):
 
 
 class Worker(Protocol):
-    """Processes tasks one after the other in one process."""
+    """Processes tasks one after the other in one process, and always on the same thread of it."""
 
-    def process(self, task: Any, attempt: int) -> dict[str, Any]:
-        """Do the task, commit its receipt, return its facts (plain data)."""
+    def process(self, task: Any, attempt: int) -> Facts | Future[Facts]:
+        """Do the task, commit its receipt, return its facts.
+
+        A future stands for the part that needs no computing (writing files): the next task may begin meanwhile. At most
+        :data:`MAX_UNFINISHED` tasks of a worker are unfinished at a time.
+        """
 
 
 class Job(Protocol):
@@ -40,13 +52,15 @@ class Job(Protocol):
 class Outcome:
     """How one task ended: ``facts`` if it succeeded, else ``error`` (one line) and ``trace`` (the whole traceback).
 
-    ``opening`` is the error of a worker that could not be opened, and with that of the stage.
+    ``attempts`` counts the workers that were given it. ``opening`` is the error of a worker that could not be opened,
+    and with that of the stage.
     """
 
     key: str
-    facts: dict[str, Any] | None = None
+    facts: Facts | None = None
     error: str | None = None
     trace: str | None = None
+    attempts: int = 1
     opening: NeuronmillError | None = None
 
 
@@ -56,8 +70,9 @@ Done = Callable[[Outcome], None]
 class Executor(Protocol):
     """Places tasks on workers. Every task given out gets exactly one outcome; the order of outcomes is free.
 
-    A task whose worker died is tried again on a fresh worker, up to ``max_attempts`` in all. An exception raised by
-    the task itself is final: it would be raised again. Once a worker could not be opened, no further task is given
+    A task whose worker died is tried again, up to ``max_attempts`` in all, by a worker that does nothing beside it, so
+    that a deadly task takes no other one with it to the last attempt. An exception raised by the task itself is final:
+    it would be raised again. Once a worker could not be opened, no further task is given
     out; those that others are working on still end.
     """
 
@@ -65,30 +80,40 @@ class Executor(Protocol):
         """Run all tasks, calling ``done`` in the caller's process as each ends."""
 
 
-def run_tasks(stage: str, executor: Executor, job: Job, tasks: Sequence[Task], on_success: Done) -> None:
+def run_tasks(
+    stage: str, log: FailureLog, executor: Executor, job: Job, tasks: Sequence[Task], on_success: Done
+) -> None:
     """Run ``tasks``; raise :class:`IncompleteError` naming those that failed, after all others are finished.
 
-    The error of a worker that could not be opened (a model that does not load) is raised as it is.
+    ``log`` keeps the failures for those who look on. The error of a worker that could not be opened (a model that does
+    not load) is raised as it is.
     """
-    failures: list[Outcome] = []
+    failed: list[Outcome] = []
 
     def done(outcome: Outcome) -> None:
         if outcome.error is None:
+            log.succeeded(outcome.key)
             on_success(outcome)
         else:
-            failures.append(outcome)
+            failed.append(outcome)
+            if outcome.opening is None:
+                log.failed(outcome.key, outcome.error, outcome.trace, outcome.attempts)
 
     if tasks:
         executor.run(job, tasks, done)
-    if failures:
-        failures.sort(key=lambda outcome: outcome.key)
-        for outcome in failures:
-            if outcome.opening is not None:
-                raise outcome.opening
-        names = ", ".join(outcome.key for outcome in failures[:10]) + (" …" if len(failures) > 10 else "")
-        raise IncompleteError(
-            f"{stage}: {len(failures)} of {len(tasks)} tasks failed ({names}); the others are finished and kept.\n"
-            f"first failure, {failures[0].key}: {failures[0].error}\n"
-            f"{failures[0].trace or ''}\n"
-            f"mend the cause and start the same command again: only the failed tasks are redone"
-        )
+    if failed:
+        raise _incomplete(stage, failed, len(tasks))
+
+
+def _incomplete(stage: str, failed: list[Outcome], n_tasks: int) -> NeuronmillError:
+    failed.sort(key=lambda outcome: outcome.key)
+    for outcome in failed:
+        if outcome.opening is not None:
+            return outcome.opening
+    names = ", ".join(outcome.key for outcome in failed[:10]) + (" …" if len(failed) > 10 else "")
+    return IncompleteError(
+        f"{stage}: {len(failed)} of {n_tasks} tasks failed ({names}); the others are finished and kept.\n"
+        f"first failure, {failed[0].key}: {failed[0].error}\n"
+        f"{failed[0].trace or ''}\n"
+        f"mend the cause and start the same command again: only the failed tasks are redone"
+    )

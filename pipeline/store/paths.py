@@ -16,6 +16,7 @@ STAGING = "staging"
 LOCKS = "locks"
 MANIFESTS = "manifest"
 RECEIPTS = "receipts"
+FAILURES = "failures"
 SNAPSHOTS = "snapshots"
 DATABASE = "neuronmill.duckdb"
 
@@ -84,6 +85,11 @@ def state_file(run: str, name: str) -> str:
 def receipt_file(stage: str, key: str) -> str:
     """The receipt of piece ``key`` of ``stage``; ``key`` may have several parts joined by ``/``."""
     return checked(f"{RECEIPTS}/{stage}/{key}.json")
+
+
+def failure_file(stage: str, key: str) -> str:
+    """The record that piece ``key`` of ``stage`` failed."""
+    return checked(f"{FAILURES}/{stage}/{key}.json")
 
 
 def manifest_file(number: int) -> str:

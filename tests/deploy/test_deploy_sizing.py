@@ -39,10 +39,10 @@ def test_the_demo():
 
 
 @pytest.mark.parametrize(
-    ("memory_mb", "rows"), [(1, MIN_ROWS_PER_SHARD), (1024, 45_100), (1_000_000, MAX_ROWS_PER_SHARD)]
+    ("memory_mb", "rows"), [(1, MIN_ROWS_PER_SHARD), (2048, 45_100), (1_000_000, MAX_ROWS_PER_SHARD)]
 )
 def test_rows_per_shard_are_the_planners(memory_mb, rows):
-    assert size_run(MINILM, 10**6, shard_memory_mb=memory_mb).rows_per_shard == rows
+    assert size_run(MINILM, 10**6, memory_mb=memory_mb).rows_per_shard == rows
 
 
 def test_a_wide_layer_is_cut_into_blocks():

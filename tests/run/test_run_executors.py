@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import pytest
 from executor_jobs import Number, NumberJob
 
+from pipeline.run.failures import FailureLog, failures
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.ray_executor import RayExecutor
 from pipeline.run.task_queue import TaskQueue
 from pipeline.run.work import Outcome, run_tasks
+from pipeline.store.store import Store
 from schemas.errors import ActivationError, ConfigError, IncompleteError, ModelError, StoreLocationError
 
 
@@ -33,6 +36,12 @@ def any_executor(request):
     return RayExecutor(n_workers)
 
 
+@pytest.fixture
+def log(tmp_path_factory):
+    """Where failures of the stage `add` are recorded."""
+    return FailureLog(Store.create(str(tmp_path_factory.mktemp("store"))), "add")
+
+
 def outcomes(executor, job, tasks):
     found = []
     executor.run(job, tasks, found.append)
@@ -44,11 +53,11 @@ def attempts(folder, key):
     return sorted(path.name for path in folder.glob(f"{key}-*"))
 
 
-def test_a_worker_that_always_dies_is_tried_three_times_and_named_while_the_others_complete(executor, tmp_path):
+def test_a_worker_that_always_dies_is_tried_three_times_and_named_while_the_others_complete(executor, tmp_path, log):
     tasks = [Number(0), Number(1, "die"), *map(Number, range(2, 6)), Number(6, "die_once")]
     succeeded = []
     with pytest.raises(IncompleteError, match=r"1 of 7 tasks failed \(number-001\)") as error:
-        run_tasks("add", executor, NumberJob(tmp_path), tasks, succeeded.append)
+        run_tasks("add", log, executor, NumberJob(tmp_path), tasks, succeeded.append)
     assert "died 3 times" in str(error.value)
     assert "start the same command again" in str(error.value)
     assert error.value.exit_code == 1
@@ -58,11 +67,11 @@ def test_a_worker_that_always_dies_is_tried_three_times_and_named_while_the_othe
     assert os.getpid() not in {o.facts["process"] for o in succeeded}
 
 
-def test_an_error_of_a_task_is_not_tried_again_and_shown_with_the_first_traceback(executor, tmp_path):
+def test_an_error_of_a_task_is_not_tried_again_and_shown_with_the_first_traceback(executor, tmp_path, log):
     tasks = [Number(0), Number(3, "raise"), Number(1, "raise"), Number(2)]
     succeeded = []
     with pytest.raises(IncompleteError, match=r"2 of 4 tasks failed \(number-001, number-003\)") as error:
-        run_tasks("add", executor, NumberJob(tmp_path), tasks, succeeded.append)
+        run_tasks("add", log, executor, NumberJob(tmp_path), tasks, succeeded.append)
     message = str(error.value)
     assert "first failure, number-001: ValueError: 1 is odd today" in message
     assert "Traceback (most recent call last)" in message
@@ -80,20 +89,22 @@ def test_an_error_of_a_task_is_not_tried_again_and_shown_with_the_first_tracebac
         (RuntimeError("no luck"), IncompleteError, r"a worker cannot be opened: RuntimeError: no luck(.|\n)*Traceback"),
     ],
 )
-def test_a_worker_that_cannot_be_opened_ends_the_stage_with_its_error(any_executor, unopened, raised, said, tmp_path):
+def test_a_worker_that_cannot_be_opened_ends_the_stage_with_its_error(
+    any_executor, unopened, raised, said, tmp_path, log
+):
     tasks = [Number(n) for n in range(8)]
     with pytest.raises(raised, match=said) as error:
-        run_tasks("add", any_executor, NumberJob(tmp_path, unopened), tasks, pytest.fail)
+        run_tasks("add", log, any_executor, NumberJob(tmp_path, unopened), tasks, pytest.fail)
     assert type(error.value) is raised
     assert error.value.exit_code == raised.exit_code
     assert 1 <= len(list(tmp_path.glob("open-*"))) <= any_executor.workers, "tried again for further tasks"
     assert not list(tmp_path.glob("number-*"))
 
 
-def test_a_worker_that_is_at_work_finishes_its_task_when_another_cannot_be_opened(executor, tmp_path):
+def test_a_worker_that_is_at_work_finishes_its_task_when_another_cannot_be_opened(executor, tmp_path, log):
     job, succeeded = NumberJob(tmp_path, ModelError("no memory for a second one"), first_opens=True), []
     with pytest.raises(ModelError, match="no memory for a second one"):
-        run_tasks("add", executor, job, [Number(n) for n in range(8)], succeeded.append)
+        run_tasks("add", log, executor, job, [Number(n) for n in range(8)], succeeded.append)
     assert len(succeeded) == 1
     assert len(list(tmp_path.glob("number-*"))) == 1
     assert len(list(tmp_path.glob("open-*"))) == 1
@@ -116,18 +127,63 @@ def test_a_single_local_worker_is_this_process(tmp_path):
     assert found["number-002"].facts["sum"] == 3
 
 
-def test_more_workers_than_tasks_and_no_tasks_at_all(tmp_path):
+def test_more_workers_than_tasks_and_no_tasks_at_all(tmp_path, log):
     assert len(outcomes(LocalExecutor(4), NumberJob(tmp_path), [Number(0), Number(1)])) == 2
-    run_tasks("add", LocalExecutor(4), NumberJob(tmp_path), [], lambda outcome: pytest.fail("there is no task"))
+    run_tasks("add", log, LocalExecutor(4), NumberJob(tmp_path), [], lambda outcome: pytest.fail("there is no task"))
 
 
-def test_more_failures_than_a_message_holds(tmp_path):
+def test_more_failures_than_a_message_holds(tmp_path, log):
     tasks = [Number(n, "raise") for n in range(12)]
     with pytest.raises(IncompleteError, match=r"12 of 12 tasks failed \(number-000, .*number-009 …\)"):
-        run_tasks("add", LocalExecutor(1), NumberJob(tmp_path), tasks, lambda outcome: None)
+        run_tasks("add", log, LocalExecutor(1), NumberJob(tmp_path), tasks, lambda outcome: None)
 
 
 def test_ray_refuses_gpus_that_no_node_has(ray_cluster, tmp_path):
     with pytest.raises(ConfigError, match=r"executor\.gpus_per_worker: an actor asks for 64 GPUs"):
         RayExecutor(1, gpus_per_worker=64).run(NumberJob(tmp_path), [Number(0)], print)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_task_is_computed_while_the_one_before_is_written_and_never_a_third(any_executor, tmp_path):
+    tasks = [Number(n, "write") for n in range(6)]
+    found = outcomes(any_executor, NumberJob(tmp_path), tasks)
+    assert {outcome.facts["sum"] for outcome in found.values()} == {1, 2, 3, 4, 5, 6}
+    by_process = {}
+    for outcome in found.values():
+        by_process.setdefault(outcome.facts["process"], []).append(outcome.facts)
+    overlaps = 0
+    for facts in by_process.values():
+        facts.sort(key=lambda fact: fact["began"])
+        overlaps += sum(after["began"] < before["written"] for before, after in pairwise(facts))
+        assert all(third["began"] >= first["written"] for first, third in zip(facts, facts[2:], strict=False))
+        assert len({fact["thread"] for fact in facts}) == 1, "torch's compute threads belong to one thread"
+    assert overlaps >= 6 - 2 * len(by_process)
+
+
+def test_an_error_while_writing_is_the_error_of_its_task(any_executor, tmp_path):
+    tasks = [Number(0, "write"), Number(1, "write_badly"), Number(2, "write")]
+    found = outcomes(any_executor, NumberJob(tmp_path), tasks)
+    assert found["number-001"].error == "OSError: the disk is full today"
+    assert "executor_jobs.py" in found["number-001"].trace
+    assert found["number-002"].facts["sum"] == 3
+
+
+def test_a_deadly_task_takes_no_other_one_with_it(executor, tmp_path):
+    tasks = [Number(n, "write_and_die" if n == 2 else "write") for n in range(5)]
+    found = outcomes(executor, NumberJob(tmp_path), tasks)
+    assert {key for key, outcome in found.items() if outcome.error} == {"number-002"}
+    assert found["number-002"].attempts == 3
+    assert max(outcome.attempts for outcome in found.values() if outcome.error is None) <= 2
+
+
+def test_failures_are_recorded_until_the_task_succeeds(log, tmp_path):
+    store = log._store
+    with pytest.raises(IncompleteError):
+        run_tasks("add", log, LocalExecutor(1), NumberJob(tmp_path), [Number(0, "raise"), Number(1)], lambda _: None)
+    (failure,) = failures(store)
+    assert (failure.stage, failure.key, failure.attempts) == ("add", "number-000", 1)
+    assert failure.error == "ValueError: 0 is odd today"
+    assert "executor_jobs.py" in failure.trace
+    assert failure.at.endswith("+00:00")
+    run_tasks("add", FailureLog(store, "add"), LocalExecutor(1), NumberJob(tmp_path), [Number(0)], lambda _: None)
+    assert failures(store) == []

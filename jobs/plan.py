@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.console import ConsoleProgress, human_bytes, human_seconds, say
 from jobs.new_store import store_to_fill
 from jobs.options import choose_executor, config_to_plan, planning_options
 from pipeline.run.overview import overview, planned_already
+from pipeline.run.pilot import Forecast, forecast
 from pipeline.run.plan_record import Plan
 from pipeline.run.planning import plan_run, preview
 
@@ -27,17 +28,33 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
+def describe_forecast(found: Forecast, n_workers: int) -> list[str]:
+    """What the dump will take, in a line."""
+    workers = f"{n_workers} workers" if n_workers > 1 else "1 worker"
+    how = f"{workers} ({found.rows_per_second:,.0f} rows/s; {human_seconds(found.startup_seconds)} to start)"
+    amount = f"{human_bytes(found.n_bytes)}, about {human_seconds(found.seconds)} with {how}"
+    memory = f"{human_bytes(found.memory_per_worker)} of memory a worker"
+    return [f"dump, by a pilot of {found.pilot_rows:,} rows: {amount}, {memory}"]
+
+
 @click.command()
 @planning_options
+@click.option(
+    "--pilot/--no-pilot", default=True, help="Measure on a few batches what the dump will take (some seconds)."
+)
 def command(
     config_path: str,
     store_url: str | None,
     on_error: str | None,
     label_on: str | None,
     dry_run: bool,
+    pilot: bool,
     **placement: Any,
 ) -> None:
     """Read the corpus, cut it into shards of whole sentences, tokenise it, compile the concepts.
+
+    It ends with a pilot: a few real batches go through the whole dump into a scratch folder, and it prints the bytes,
+    the time and the memory that the dump will take with the same executor.
 
     The plan is written into the store and freezes everything that decides a byte of the dump. Planning the same config
     again does nothing; planning another one into the same store is refused where it would change existing data.
@@ -50,4 +67,7 @@ def command(
     config = config.model_copy(update={"executor": config_executor})
     with store_to_fill(config.store) as store:
         plan = plan_run(config, store, executor, ConsoleProgress())
-    say([*describe(plan), f"next: neuronmill dump --store {shlex.quote(config.store)}"])
+        say(describe(plan))
+        if pilot:
+            say(describe_forecast(forecast(plan, store), config_executor.workers))
+    say([f"next: neuronmill dump --store {shlex.quote(config.store)}"])

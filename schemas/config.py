@@ -163,8 +163,14 @@ class DumpConfig(Section):
     """Rows per shard; by default as many as fit `memory_mb`."""
     memory_mb: Annotated[int, Field(ge=16)] = 2048
     """Memory for the activations of one worker: a shard that is computed and one that is written meanwhile."""
-    token_budget: Annotated[int, Field(ge=1)] = 2048
-    """Padded tokens per batch."""
+    token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Padded tokens per batch; by default 2,048 on a CPU and 32,768 on a GPU. `auto` takes the fastest of a measured
+    few, which the plan then freezes: two plans may come to different ones, and with that to different last bits."""
+
+    @property
+    def tunes_token_budget(self) -> bool:
+        """Whether planning measures which token budget is the fastest."""
+        return isinstance(self.token_budget, str)
 
 
 class ConceptConfig(Section):

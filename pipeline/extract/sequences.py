@@ -72,6 +72,24 @@ def build_sequences(sentences: Sequence[EncodedSentence], rows: Sequence[RowAssi
     )
 
 
+def select_sequences(sequences: Sequences, members: npt.NDArray[np.int64]) -> Sequences:
+    """The sequences whose indices are ``members``, in that order, with their rows numbered anew from 0.
+
+    A row whose tokens lie in several windows keeps those of the windows that were chosen.
+    """
+    lengths = sequences.lengths[members]
+    ends = np.cumsum(lengths)
+    token = np.arange(int(lengths.sum())) + np.repeat(sequences.offsets[members] - (ends - lengths), lengths)
+    rows, token_row = np.unique(sequences.token_row[token], return_inverse=True)
+    without = int(len(rows) > 0 and rows[0] < 0)  # -1, of tokens without a row
+    return Sequences(
+        token_ids=sequences.token_ids[token],
+        offsets=np.concatenate([[0], ends]).astype(np.int64),
+        token_row=token_row.astype(np.int64) - without,
+        n_rows=len(rows) - without,
+    )
+
+
 def make_batches(lengths: npt.NDArray[np.int64], token_budget: int) -> list[npt.NDArray[np.int64]]:
     """Group sequences of similar length: longest first, ties in order, at most ``token_budget`` padded tokens a batch.
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
-from pipeline.extract.model import load_model
+from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.failures import FailureLog
-from pipeline.run.plan_record import Plan, ShardPlan, library_versions
+from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
@@ -46,7 +46,11 @@ def open_extractor(plan: Plan) -> Extractor:
     path = plan.model_info.path  # found at planning: a relative name would mean another folder in a worker
     name = path if Path(path).is_dir() else plan.config.model.name
     model = plan.config.model.model_copy(update={"device": capture.device, "name": name})
-    loaded = load_model(model, threads=capture.threads, info=plan.model_info)
+    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info), capture)
+
+
+def make_extractor(loaded: LoadedModel, capture: Capture) -> Extractor:
+    """What takes the targets of ``capture`` from a loaded model."""
     return Extractor(
         loaded,
         list(capture.targets),
@@ -88,9 +92,13 @@ class DumpWorker:
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
         """Forward, then write and commit on the writer's thread. Facts: rows and bytes."""
+        return self.begin(task, read_sequences(self.store, self.plan, task), attempt)
+
+    def begin(self, task: ShardPlan, sequences: Sequences, attempt: int) -> Future[Facts]:
+        """See :meth:`process`; ``sequences`` are those of the task."""
         started = time.monotonic()
         try:
-            blocks = self.extractor.extract(read_sequences(self.store, self.plan, task))
+            blocks = self.extractor.extract(sequences)
         except ActivationError as error:
             raise ActivationError(f"{task.key}: {error}") from error
         facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}

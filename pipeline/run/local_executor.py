@@ -82,19 +82,20 @@ class _Process:
 
 
 class LocalExecutor:
-    """Run tasks on this machine with ``workers`` processes (1: embedded, no process is made)."""
+    """Run tasks on this machine with ``workers`` processes; one worker needs none and is embedded, unless ``spawn``."""
 
-    def __init__(self, workers: int = 1, max_attempts: int = 3) -> None:
+    def __init__(self, workers: int = 1, max_attempts: int = 3, *, spawn: bool = False) -> None:
         self.workers = workers
         self.max_attempts = max_attempts
+        self.spawn = spawn or workers > 1
 
     def run(self, job: Job, tasks: Sequence[Task], done: Done) -> None:
         """See :class:`pipeline.run.work.Executor`."""
         queue = TaskQueue(tasks, self.max_attempts, done)
-        if self.workers == 1:
-            _run_here(job, queue)
-        else:
+        if self.spawn:
             self._run_processes(job, queue)
+        else:
+            _run_here(job, queue)
 
     def _run_processes(self, job: Job, queue: TaskQueue) -> None:
         context = multiprocessing.get_context("spawn")

@@ -64,8 +64,13 @@ class Capture:
     @property
     def bytes_per_row(self) -> int:
         """Bytes of one row over all targets, before compression."""
+        return sum(self.bytes_per_target_row)
+
+    @property
+    def bytes_per_target_row(self) -> list[int]:
+        """Bytes of one row of each target, before compression."""
         itemsize = 4 if self.dtype == "float32" else 2
-        return itemsize * sum(self.widths[component] for component, _ in self.targets)
+        return [itemsize * self.widths[component] for component, _ in self.targets]
 
 
 @dataclass(frozen=True)

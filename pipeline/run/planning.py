@@ -6,7 +6,8 @@ receipt, so an interrupted plan goes on where it stopped.
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import Literal, cast
 
 from pipeline.corpus.scan import scan
 from pipeline.corpus.sentence import Quarantined
@@ -25,6 +26,7 @@ from pipeline.run.corpus_record import (
     refuse_changed_files,
 )
 from pipeline.run.labelling import check_concepts, label
+from pipeline.run.pilot import tune_token_budget
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_plan
 from pipeline.run.progress import Progress
@@ -39,12 +41,14 @@ from schemas.fingerprints import fingerprint, run_fingerprint
 #: Rows of a shard when memory would allow more: recovery stays cheap.
 MAX_ROWS_PER_SHARD = 131_072
 MIN_ROWS_PER_SHARD = 256
+#: Padded tokens per batch unless the config says otherwise: what fits the caches of a CPU, and what fills a GPU.
+TOKEN_BUDGETS = {"cpu": 2048, "cuda": 32_768}
 
 
-def choose_capture(config: Config, info: ModelInfo, frozen_threads: int | None) -> Capture:
+def choose_capture(config: Config, info: ModelInfo, frozen: Capture | None = None) -> Capture:
     """Fix what the forward pass gives; raises :class:`ConfigError` for layers the model does not have.
 
-    ``frozen_threads`` are those of an earlier plan of the same run.
+    ``frozen`` is that of an earlier plan of the same run: its threads and tuned token budget stay.
     """
     dump, executor = config.dump, config.executor
     available = sorted({layer for component in dump.components for layer in info.layers(component)})
@@ -56,6 +60,7 @@ def choose_capture(config: Config, info: ModelInfo, frozen_threads: int | None) 
             "(0: embeddings, `resid` only; block i is layer i + 1)"
         )
     on_gpu = bool(executor.gpus_per_worker) or choose_device(config.model.device).type == "cuda"
+    device: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
     capture = Capture(
         components=dump.components,
         layers=layers,
@@ -63,15 +68,21 @@ def choose_capture(config: Config, info: ModelInfo, frozen_threads: int | None) 
         unit=dump.unit,
         pooling=cast("Pooling | None", check_pooling(info, dump.unit, dump.pooling)),
         dtype=dump.dtype,
-        token_budget=dump.token_budget,
-        threads=executor.threads or frozen_threads or max(1, usable_cores() // executor.workers),
-        device="cuda" if on_gpu else "cpu",
+        token_budget=_token_budget(dump, device, frozen),
+        threads=executor.threads or (frozen and frozen.threads) or max(1, usable_cores() // executor.workers),
+        device=device,
     )
     if not capture.targets:
         raise ConfigError(
             "dump.layers: `mlp` starts at layer 1, so layer 0 alone captures nothing; add layers or `resid`"
         )
     return capture
+
+
+def _token_budget(dump: DumpConfig, device: str, frozen: Capture | None) -> int:
+    if isinstance(dump.token_budget, int):
+        return dump.token_budget
+    return frozen.token_budget if frozen else TOKEN_BUDGETS[device]
 
 
 def plan_run(config: Config, store: Store, executor: Executor, progress: Progress) -> Plan:
@@ -83,7 +94,7 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     if earlier:
         refuse_changes(earlier, config)
     info = describe_model(config.model)
-    capture = choose_capture(config, info, earlier.capture.threads if earlier else None)
+    capture = choose_capture(config, info, earlier.capture if earlier else None)
     encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
     unread: list[Quarantined] = []
     if earlier and is_cut(store):
@@ -109,9 +120,20 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
         )
     if earlier is None:
         store.check_space(plan.n_bytes)
+        if config.dump.tunes_token_budget:
+            plan = _assemble(config, info, _tuned(plan, store, progress), record, space, shards)
     save_plan(store, plan)
     label(plan, store, executor, progress)
     return plan
+
+
+def _tuned(plan: Plan, store: Store, progress: Progress) -> Capture:
+    """The plan's capture with the token budget that is the fastest here."""
+    progress.start("tune token budget", 0, "tokens")
+    budget, rates = tune_token_budget(plan, store)
+    found = ", ".join(f"{tried}: {rate:,.0f}" for tried, rate in sorted(rates.items()))
+    progress.finish(f"{budget} tokens a batch (tokens/s at {found})")
+    return replace(plan.capture, token_budget=budget)
 
 
 def _scan(
@@ -191,7 +213,7 @@ _TOKENS_PER_WORD = 1.35
 def preview(config: Config) -> list[str]:
     """What planning and dumping ``config`` would come to, estimated from one reading of the corpus; writes nothing."""
     info = describe_model(config.model)
-    capture = choose_capture(config, info, None)
+    capture = choose_capture(config, info)
     summary = scan(config.corpus)
     if config.annotate is None:
         check_concepts(config.concepts, summary)

@@ -37,7 +37,7 @@ def finished(workplace: Workplace) -> Path:
 def planned(workplace: Workplace) -> Path:
     """A store that was only planned, read-only for tests."""
     config = workplace.config(workplace.folder / "planned.yaml", workplace.folder / "planned")
-    done("plan", config)
+    done("plan", config, "--no-pilot")
     return workplace.folder / "planned"
 
 

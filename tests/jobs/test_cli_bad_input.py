@@ -112,7 +112,7 @@ def test_line_ends_and_marks_of_windows_are_fine(
         corpus={"sources": "a.conllu", "split": None},
         concepts={"include": [{"layer": "upos"}]},
     )
-    done("plan", "config.yaml")
+    done("plan", "config.yaml", "--no-pilot")
     words = done("sql", "--store", "store", "--format", "csv", "SELECT word, upos FROM words ORDER BY word_id").out
     assert words.split() == ["word,upos", *["the,DET", "cat,NOUN"] * 2]
 

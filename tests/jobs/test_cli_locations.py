@@ -75,7 +75,7 @@ def test_a_whole_run_on_s3(bucket: str, workplace: Workplace, tmp_path: Path, mo
     small = {"dump": {"rows_per_shard": 700, "layers": [1]}, "report": {"path": str(tmp_path / "page.html")}}
     config = workplace.config(tmp_path / "config.yaml", store, **small)
     done("run", config, "--store", here)
-    done("plan", config)
+    done("plan", config, "--no-pilot")
     for stage in ("dump", "stats", "search", "contexts"):
         done(stage, "--store", store)
     assert f"{store}/snapshots/" in done("publish", "--store", store).out

@@ -147,7 +147,7 @@ def test_a_model_that_does_not_load_is_wrong_whatever_the_workers(workplace: Wor
     config = workplace.config(
         tmp_path / "config.yaml", tmp_path / "store", model={"name": str(model)}, dump={"rows_per_shard": 256}
     )
-    done("plan", config)
+    done("plan", config, "--no-pilot")
     alone = neuronmill("dump", config)
     assert alone.code == 2
     assert "weights cannot be loaded" in alone.error

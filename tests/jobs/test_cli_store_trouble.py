@@ -173,7 +173,7 @@ def test_too_little_disk_for_the_plan(workplace: Workplace, tmp_path: Path) -> N
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", at=tmp_path / "disk") as disk:
         store = disk / "store"
         config = workplace.config(tmp_path / "config.yaml", store, dump={"dtype": "float32"})
-        done("plan", config)
+        done("plan", config, "--no-pilot")
         before = hashes(store)
         filler = disk / "filler"
         filler.write_bytes(bytes(shutil.disk_usage(disk).free - 100_000))

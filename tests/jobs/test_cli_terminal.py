@@ -44,7 +44,7 @@ def on_a_terminal(*arguments: object) -> tuple[int, str]:
 
 def test_a_run_on_a_terminal_has_one_live_line(workplace: Workplace, tmp_path: Path) -> None:
     config = workplace.config(tmp_path / "config.yaml", tmp_path / "store", dump={"rows_per_shard": 80})
-    done("plan", config)
+    done("plan", config, "--no-pilot")
     code, shown = on_a_terminal("dump", config)
     assert code == 0, shown
     assert "Traceback" not in shown
@@ -103,7 +103,7 @@ def test_ctrl_c_says_how_to_go_on(workplace: Workplace, tmp_path: Path) -> None:
     config = workplace.config(
         tmp_path / "config.yaml", tmp_path / "store", dump={"rows_per_shard": 80, "token_budget": 16}
     )
-    done("plan", config)
+    done("plan", config, "--no-pilot")
     command = [sys.executable, "-m", "jobs", "dump", str(config)]
     with subprocess.Popen(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         until = time.monotonic() + 60

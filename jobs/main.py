@@ -28,6 +28,8 @@ COMMANDS = {
     "report": "Write the HTML page.",
     "top": "Show the best neurons of a concept with their contexts.",
     "sql": "Query the store's tables.",
+    "status": "Show how far a store's runs are, from outside.",
+    "compact": "Rewrite the files of many small shards as long ones.",
     "verify": "Check every file of a store against its receipt.",
 }
 

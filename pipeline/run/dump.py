@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
+from pipeline.run.dump_files import dump_stage, read_finished
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
@@ -111,6 +113,7 @@ class DumpWorker:
             for target in self.plan.capture.targets:
                 self._write(staging, *target, task.shard, row_ids, blocks.pop(target))
             facts["seconds"] = round(time.monotonic() - started, 3)
+            facts["finished_at"] = datetime.now(UTC).isoformat(timespec="seconds")
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
@@ -127,17 +130,12 @@ def _versions(libraries: dict[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in libraries.items())
 
 
-def dump_stage(plan: Plan) -> str:
-    """Stage name of the dump's receipts."""
-    return f"dump-{plan.run_id}"
-
-
 def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
-    """Dump every shard that has no receipt yet; returns the bytes of all activation files.
+    """Dump every shard that is not finished yet; returns the bytes of all activation files.
 
     Raises :class:`~schemas.errors.IncompleteError` when shards are missing at the end; all others are kept.
     """
-    finished = store.receipts(dump_stage(plan))
+    finished = read_finished(plan, store)
     tasks = [shard for shard in plan.shards if shard.key not in finished]
     if tasks and plan.libraries != library_versions():
         raise ConfigError(

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.run.cores import usable_cores
+from pipeline.run.dump_files import missing_shards
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
 from pipeline.store.parquet import BLOCK_NEURONS, Values
-from pipeline.store.receipts import Receipt
+from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from schemas.config import Component, Config
 from schemas.errors import IncompleteError
@@ -117,11 +118,10 @@ def kernel_threads(config: Config) -> int:
 def require_dump(plan: Plan, store: Store) -> None:
     """Raise :class:`IncompleteError` unless every shard of the plan is in the manifest."""
     component, layer = plan.capture.targets[0]
-    found = {file.shard for file in store.files("activations", plan.run_id, component=component, layer=layer)}
-    missing = len(plan.shards) - len(found)
+    missing = missing_shards(plan, store.files("activations", plan.run_id, component=component, layer=layer))
     if missing:
         raise IncompleteError(
-            f"run {plan.run_id} ({plan.model}): {missing} of {len(plan.shards)} shards are not dumped yet; "
+            f"run {plan.run_id} ({plan.model}): {len(missing)} of {len(plan.shards)} shards are not dumped yet; "
             f"finish with `neuronmill dump --store {store.url}`"
         )
 
@@ -166,12 +166,18 @@ class ShardCache(Generic[T]):
 
 
 class ActivationFold:
-    """Reads a task's neurons shard by shard, reduced to rows of interest."""
+    """Reads a task's neurons shard by shard, reduced to rows of interest.
+
+    A compacted file is read once and handed out shard by shard: the states see the same batches as before it was
+    compacted, so they end with the same bits.
+    """
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
         self.plan = plan
         self._reader = store.activation_reader()
+        self._entries: dict[tuple[Component, int, int], dict[int, FileEntry]] = {}
+        self._held: tuple[str, range, Values] | None = None
         self.counted = ShardCache(self._load_counted)
 
     def _load_counted(self, shard: ShardPlan) -> npt.NDArray[np.int64]:
@@ -188,10 +194,30 @@ class ActivationFold:
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
-        where: dict[str, Any] = {"component": task.component, "layer": task.layer, "shard": shard.shard}
-        (entry,) = self.store.files("activations", self.plan.run_id, block=task.first // BLOCK_NEURONS, **where)
-        return self._reader.read_block(entry, task.neurons)
+        entry = self._entry(task, shard)
+        if entry.last_shard is None:
+            return self._reader.read_block(entry, task.neurons)
+        if self._held is None or self._held[:2] != (entry.path, task.neurons):
+            self._held = None  # one file in memory, not two
+            self._held = entry.path, task.neurons, self._reader.read_block(entry, task.neurons)
+        first = shard.first_row - self.plan.shards[entry.shards[0]].first_row
+        return self._held[2][:, first : first + shard.n_rows]
+
+    def _entry(self, task: NeuronTask, shard: ShardPlan) -> FileEntry:
+        """The file that has the shard's rows of the task's neurons."""
+        where: dict[str, Any] = {
+            "component": task.component,
+            "layer": task.layer,
+            "block": task.first // BLOCK_NEURONS,
+        }
+        series = tuple(where.values())
+        if series not in self._entries:
+            files = self.store.files("activations", self.plan.run_id, **where)
+            self._entries[series] = {number: file for file in files for number in file.shards}
+        return self._entries[series][shard.shard]
 
     def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:
         """All rows of one shard as float32, (n, T)."""
-        return Batch(shard, self.read(task, shard), np.arange(shard.n_rows), self.plan.capture.dtype).values()
+        bits = self.read(task, shard)
+        bits = bits if bits.flags.c_contiguous else bits.copy()
+        return Batch(shard, bits, np.arange(shard.n_rows), self.plan.capture.dtype).values()

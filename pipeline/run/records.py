@@ -8,6 +8,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+from pipeline.run.dump_files import chosen_files, compact_stage
 from pipeline.run.plan_record import Plan
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import run_file
@@ -45,15 +46,18 @@ def concat_run_table(store: Store, plan: Plan, table: str, key: str, parts: Sequ
 
 
 def register_dump(plan: Plan, store: Store, stage: str) -> int:
-    """Put a complete dump into the manifest; returns the bytes of its activation files."""
+    """Put a complete dump into the manifest, compacted where it is; returns the bytes of its activation files.
+
+    The table `shards` tells of the dump; it stays as it is once receipts of the dump are gone, replaced.
+    """
     receipts = store.receipts(stage)
-    files = [file for shard in plan.shards for file in receipts[shard.key].files]
+    files = chosen_files(plan, receipts, store.receipts(compact_stage(plan)).values())
     store.advance("activations", plan.run_id, files)
-    n_bytes = sum(file.n_bytes for file in files)
-    columns = _shard_columns(plan, receipts)
-    write_run_table(store, plan, "shards", columns, fingerprint(columns=columns)[:12])
+    if all(shard.key in receipts for shard in plan.shards):
+        columns = _shard_columns(plan, receipts)
+        write_run_table(store, plan, "shards", columns, fingerprint(columns=columns)[:12])
     write_run_record(store, plan)
-    return n_bytes
+    return sum(file.n_bytes for file in files)
 
 
 def write_run_record(store: Store, plan: Plan) -> None:

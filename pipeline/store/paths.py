@@ -21,7 +21,7 @@ SNAPSHOTS = "snapshots"
 DATABASE = "neuronmill.duckdb"
 
 _PART = re.compile(r"(?!.*=(?:\.|$))[A-Za-z0-9_][A-Za-z0-9._=,+-]*")
-_SHARD = re.compile(r"shard-(\d+)\.parquet")
+_SHARD = re.compile(r"shard-(\d+)(?:-(\d+))?\.parquet")
 _CONTENT = re.compile(r"\.[0-9a-f]{12}(?=\.[^.]+$)")
 _NUMBER = re.compile(r"(\d+)")
 _INTEGERS = frozenset({"layer", "block"})
@@ -67,9 +67,23 @@ def concepts_file(rows: str, concepts: str) -> str:
     return checked(f"concepts/rows={rows}/concepts={concepts}.parquet")
 
 
+def activation_folder(model: str, component: str, layer: int, block: int) -> str:
+    """Folder of the activations of one block of up to 4,096 neurons of one layer."""
+    return checked(f"activations/model={model}/component={component}/layer={layer}/block={block}")
+
+
 def activation_file(model: str, component: str, layer: int, block: int, shard: int) -> str:
-    """Activations of one block of up to 4,096 neurons of one layer over one shard's rows."""
-    return checked(f"activations/model={model}/component={component}/layer={layer}/block={block}/{shard_name(shard)}")
+    """Activations of one block of one layer over one shard's rows."""
+    return checked(f"{activation_folder(model, component, layer, block)}/{shard_name(shard)}")
+
+
+def compacted_file(model: str, component: str, layer: int, block: int, shards: range) -> str:
+    """Activations of one block of one layer over the rows of consecutive shards: ``shard-00000-00015.parquet``.
+
+    In natural order it comes before the files of its shards, and after those of the shards before.
+    """
+    folder = activation_folder(model, component, layer, block)
+    return checked(f"{folder}/shard-{shards[0]:05d}-{shards[-1]:05d}.parquet")
 
 
 def run_file(table: str, run: str, name: str = "all") -> str:
@@ -115,7 +129,7 @@ def content_file(path: str, sha256: str) -> str:
 
 
 def partitions(path: str) -> dict[str, str | int]:
-    """Hive partitions of a path, and ``shard`` from the file's name; ``layer``, ``block`` and ``shard`` as integers."""
+    """Hive partitions of a path, and ``shard`` (with ``last_shard``) from the file's name; numbers as integers."""
     found: dict[str, str | int] = {}
     *folders, name = _CONTENT.sub("", path).split("/")
     for part in (*folders, name.removesuffix(".parquet")):
@@ -124,4 +138,6 @@ def partitions(path: str) -> dict[str, str | int]:
             found[key] = int(value) if key in _INTEGERS else value
     if match := _SHARD.fullmatch(name):
         found["shard"] = int(match[1])
+        if match[2] is not None:
+            found["last_shard"] = int(match[2])
     return found

@@ -35,7 +35,7 @@ class FileEntry:
     block: int | None = None
     """Block of neurons (activations)."""
     shard: int | None = None
-    """Shard of the corpus."""
+    """Shard of the corpus; the first one, of a compacted file."""
     first_neuron: int | None = None
     """First neuron of the file (activations)."""
     n_neurons: int | None = None
@@ -46,6 +46,8 @@ class FileEntry:
     """Fingerprint of the concepts (labels, concepts)."""
     run: str | None = None
     """Run."""
+    last_shard: int | None = None
+    """Last shard of a compacted file, which covers all from ``shard`` on (activations)."""
 
     @classmethod
     def of(cls, path: str, **facts: Any) -> FileEntry:
@@ -56,6 +58,13 @@ class FileEntry:
     def to_dict(self) -> dict[str, Any]:
         """Fields that are set, for JSON."""
         return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+
+    @property
+    def shards(self) -> range:
+        """Shards whose rows the file has; empty for a file that belongs to none."""
+        if self.shard is None:
+            return range(0)
+        return range(self.shard, (self.shard if self.last_shard is None else self.last_shard) + 1)
 
     @property
     def neurons(self) -> range:

@@ -173,13 +173,18 @@ class Store:
         path = paths.receipt_file(stage, key)
         return Receipt.from_json(self.storage.read(path), path) if self.storage.exists(path) else None
 
+    def receipt_keys(self, stage: str) -> list[str]:
+        """Keys of the receipts of a stage, in natural order, without reading the receipts."""
+        folder = f"{paths.RECEIPTS}/{stage}/"
+        listed = sorted(self.storage.list(folder.rstrip("/")), key=paths.natural_key)
+        return [path.removeprefix(folder).removesuffix(".json") for path in listed]
+
     def receipts(self, stage: str, prefix: str = "") -> dict[str, Receipt]:
         """All receipts of a stage (with keys that begin with ``prefix``), by key, in natural order."""
-        folder = f"{paths.RECEIPTS}/{stage}"
         found = {}
-        for path in sorted(self.storage.list(folder), key=paths.natural_key):
-            key = path.removeprefix(folder + "/").removesuffix(".json")
+        for key in self.receipt_keys(stage):
             if key.startswith(prefix):
+                path = paths.receipt_file(stage, key)
                 found[key] = Receipt.from_json(self.storage.read(path), path)
         return found
 
@@ -214,6 +219,15 @@ class Store:
     def exists(self, path: str) -> bool:
         """Whether there is a file at this relative path."""
         return self.storage.exists(path)
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """Content of a file that others may delete at any moment; None if it is not there."""
+        try:
+            return self.storage.read(path)
+        except StoreError:
+            if self.storage.exists(path):
+                raise
+            return None
 
     def read_json(self, path: str) -> Any:
         """A JSON record of the store, as plain data."""

@@ -69,7 +69,7 @@ class _RowIds:
         # a series begins anywhere: every row space has a range of ids of its own
         before, following = self.following.get(series, (shard, 0))
         yield from _check_row_ids(entry.path, ids, following if before == shard - 1 else None)
-        self.following[series] = (shard, int(ids[-1]) + 1)
+        self.following[series] = (shard if entry.last_shard is None else entry.last_shard, int(ids[-1]) + 1)
         if table == "rows":
             self.ranges.append((int(ids.min()), int(ids.max()), entry.rows or "", entry.path))
 

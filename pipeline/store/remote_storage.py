@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,17 @@ def _is_refused(error: BaseException) -> bool:
 def _is_s3(filesystem: Any) -> bool:
     protocols = filesystem.protocol
     return "s3" in ((protocols,) if isinstance(protocols, str) else protocols)
+
+
+def _changed(info: dict[str, Any]) -> float | None:
+    """Unix time of the last change; file systems give it under names of their own."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        value = info.get(name)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
 
 
 class RemoteStorage(Storage):
@@ -138,6 +150,17 @@ class RemoteStorage(Storage):
         except ERRORS as error:
             raise self._failed("list", folder, error) from error
         return sorted(name.removeprefix(self.base + "/") for name in names)
+
+    def modified(self, folder: str) -> dict[str, float | None]:
+        """See :meth:`Storage.modified`; one listing tells names and times."""
+        self.filesystem.invalidate_cache()
+        try:
+            found = self.filesystem.find(self._name(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        except ERRORS as error:
+            raise self._failed("list", folder, error) from error
+        return {name.removeprefix(self.base + "/"): _changed(found[name]) for name in sorted(found)}
 
     def delete(self, path: str) -> None:
         """See :meth:`Storage.delete`."""

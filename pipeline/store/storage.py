@@ -17,7 +17,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +61,13 @@ class Storage(ABC):
     @abstractmethod
     def list(self, folder: str) -> list[str]:
         """Paths of all files below ``folder``, sorted; empty if there is no such folder."""
+
+    @abstractmethod
+    def modified(self, folder: str) -> dict[str, float | None]:
+        """Paths of all files below ``folder``, sorted, with the Unix time of their last change.
+
+        By the clock of the disk or the server; ``None`` where the file system does not tell it.
+        """
 
     @abstractmethod
     def delete(self, path: str) -> None:
@@ -155,6 +162,14 @@ class LocalStorage(Storage):
             relative = Path(directory).relative_to(self.folder).as_posix()
             found.extend(f"{relative}/{name}" for name in names)
         return sorted(found)
+
+    def modified(self, folder: str) -> dict[str, float | None]:
+        """See :meth:`Storage.modified`; a file that goes away meanwhile is left out."""
+        found: dict[str, float | None] = {}
+        for path in self.list(folder):
+            with suppress(FileNotFoundError):
+                found[path] = (self.folder / path).stat().st_mtime
+        return found
 
     def delete(self, path: str) -> None:
         """See :meth:`Storage.delete`."""

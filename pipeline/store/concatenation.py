@@ -19,6 +19,9 @@ from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage
 from schemas.errors import IntegrityError, StoreError
 
+#: Files from this size on are decoded by several threads; smaller ones cost more CPU that way than they gain.
+_THREADED_BYTES = 8 << 20
+
 
 def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Path) -> None:
     """Write the rows of ``sources`` (files of one block of one layer, in row order) to the local file ``path``.
@@ -31,7 +34,7 @@ def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Pat
     options: dict[str, Any] = {}
     for source in sources:
         with _open(storage, source) as file:
-            table = file.read()
+            table = file.read(use_threads=source.n_bytes >= _THREADED_BYTES)
             if not options and file.metadata.num_row_groups:
                 options = _encoding(file.metadata)
         if tables and not table.schema.equals(tables[0].schema, check_metadata=True):

@@ -132,6 +132,15 @@ def dump_stage(plan: Plan) -> str:
     return f"dump-{plan.run_id}"
 
 
+def refuse_other_libraries(plan: Plan) -> None:
+    """Raise :class:`ConfigError` if the libraries that decide the bits are not those of the plan."""
+    if plan.libraries != library_versions():
+        raise ConfigError(
+            f"run {plan.run_id} was planned with {_versions(plan.libraries)}, here is {_versions(library_versions())}, "
+            "which can change the last bits; install the planned versions, or dump into another store"
+        )
+
+
 def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
     """Dump every shard that has no receipt yet; returns the bytes of all activation files.
 
@@ -139,11 +148,8 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
     """
     finished = store.receipts(dump_stage(plan))
     tasks = [shard for shard in plan.shards if shard.key not in finished]
-    if tasks and plan.libraries != library_versions():
-        raise ConfigError(
-            f"run {plan.run_id} was planned with {_versions(plan.libraries)}, here is {_versions(library_versions())}, "
-            "which can change the last bits; install the planned versions, or dump into another store"
-        )
+    if tasks:
+        refuse_other_libraries(plan)
     store.check_space(sum(shard.n_rows for shard in tasks) * plan.capture.bytes_per_row)
     progress.start(f"dump {plan.model}", len(plan.shards), "shards", len(plan.shards) - len(tasks))
 

@@ -242,12 +242,18 @@ class Entries:
         }
 
 
+def contexts_stage(plan: Plan) -> str:
+    """Stage name of the receipts of the parts, and key of the whole table's."""
+    settings = plan.config.contexts
+    digest = fingerprint(kind="contexts", version=VERSION, k=settings.k, window=settings.window)
+    return f"contexts-{plan.run_id}-{digest[:8]}"
+
+
 def contexts(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
     """Fill ``contexts`` for the run (replacing earlier ones of it); returns the number of neurons."""
     require_dump(plan, store)
     settings = plan.config.contexts
-    digest = fingerprint(kind="contexts", version=VERSION, k=settings.k, window=settings.window)
-    stage = f"contexts-{plan.run_id}-{digest[:8]}"
+    stage = contexts_stage(plan)
     longest = max(shard.n_rows for shard in plan.shards)
     per_neuron = 16 * longest + 2 * settings.k * (2 * settings.window + 1) * 64
     tasks = neuron_tasks(plan, per_neuron, plan.config.executor.memory_mb, lambda *_: True)

@@ -90,10 +90,15 @@ def nullable(columns: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def statistics_stage(plan: Plan) -> str:
+    """Stage name of the receipts of the parts, and key of the whole table's."""
+    return f"stats-{plan.run_id}-{fingerprint(kind='stats', version=VERSION, eps=plan.config.stats.eps)[:8]}"
+
+
 def compute_statistics(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
     """Fill ``neuron_stats`` for the run; returns the number of neurons."""
     require_dump(plan, store)
-    stage = f"stats-{plan.run_id}-{fingerprint(kind='stats', version=VERSION, eps=plan.config.stats.eps)[:8]}"
+    stage = statistics_stage(plan)
     per_neuron = 24 * plan.n_rows if plan.capture.dtype == "float32" else 8 * N_CODES
     tasks = neuron_tasks(plan, per_neuron, plan.config.executor.memory_mb, lambda *_: True)
     receipts = fold_tasks(

@@ -76,7 +76,7 @@ def publish(store: Store) -> str:
     folder = paths.snapshot_folder(snapshot)
     if not store.storage.exists(f"{folder}/manifest.json"):
         with store.staging() as staging:
-            _build(store, manifest, snapshot, staging)
+            build_snapshot(store, manifest, snapshot, staging)
             _move(store, staging, folder)
     _move_current(store, snapshot, manifest)
     return snapshot
@@ -122,7 +122,8 @@ def _is_older(store: Store, current: str, manifest: Manifest) -> bool:
     return Manifest.from_json(store.storage.read(path), path).number <= manifest.number
 
 
-def _build(store: Store, manifest: Manifest, snapshot: str, staging: Staging) -> None:
+def build_snapshot(store: Store, manifest: Manifest, snapshot: str, staging: Staging) -> None:
+    """Stage the files of a snapshot: the list of files and the DuckDB file, which is made of the store's files."""
     folder = paths.snapshot_folder(snapshot)
     staging.path(f"{folder}/manifest.json").write_bytes(manifest.to_json())
     _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))

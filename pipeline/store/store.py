@@ -144,10 +144,10 @@ class Store:
         with self.storage.lock(receipt_path):
             if winner := self.receipt(stage, key):
                 return winner
-            if self.storage.is_local:
-                refuse_overwrite(self.storage, entries)
+            there = refuse_overwrite(self.storage, entries) if self.storage.is_local else frozenset()
             for file, entry in zip(staged, entries, strict=True):
-                self.storage.adopt(file, entry.path)
+                if entry.path not in there:  # left by a killed commit, or intact beside one that is repaired
+                    self.storage.adopt(file, entry.path)
             if self.storage.put_new(receipt_path, receipt.to_json()):
                 return receipt
         return self._lost(receipt)
@@ -217,7 +217,12 @@ class Store:
 
     def read_json(self, path: str) -> Any:
         """A JSON record of the store, as plain data."""
-        return json.loads(self.storage.read(path))
+        try:
+            return json.loads(self.storage.read(path))
+        except ValueError as error:
+            raise IntegrityError(
+                f"store {self.url}: {path} cannot be read ({error}); bring it back from a copy of the store"
+            ) from error
 
     def put_json_new(self, path: str, record: Any) -> bool:
         """Write a JSON record that must not exist yet; False (and nothing written) if it does."""

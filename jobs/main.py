@@ -28,7 +28,8 @@ COMMANDS = {
     "report": "Write the HTML page.",
     "top": "Show the best neurons of a concept with their contexts.",
     "sql": "Query the store's tables.",
-    "verify": "Check every file of a store against its receipt.",
+    "verify": "Check every file of a store against its records; repair it.",
+    "gc": "Remove what nothing in a store refers to.",
 }
 
 #: Troubles of the machine, not of the program: told in a line.

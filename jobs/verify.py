@@ -37,7 +37,7 @@ from schemas.config import ExecutorConfig
 def command(
     context: click.Context, store_url: str, is_repair: bool, sample: int, dry_run: bool, **placement: Any
 ) -> None:
-    """Check that a store holds what its records say, every byte of it.
+    r"""Check that a store holds what its records say, every byte of it.
 
     Receipts, manifest and snapshots can be read and agree with each other and with the plan, shard by shard. Every file
     they list is there and has the recorded size, SHA-256 and number of rows. Documents, sentences, words and rows are
@@ -45,9 +45,8 @@ def command(
     sentences, tokenised again, gives the stored tokens; where the tokenizer's files are gone, that is said and counts
     for nothing.
 
-    --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of the
-    corpus from the corpus files, activations from the model, labels, statistics, rankings and contexts from the store.
-    A file is replaced only by one with the recorded checksum; intact files are not touched. What cannot be done again
+    --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
+    the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by one with the recorded checksum; intact files are not touched. What cannot be done again
     (the corpus files or the model are gone) is named with the reason. --repair --dry-run checks the store, and lists
     the pieces that would be done again.
 

@@ -38,8 +38,10 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches and contexts of a run by the plan's settings and by those of earlier commands, as far as the
-    table of runs still tells them; then the tables of runs and shards. Each is found when it is asked for."""
+    """Statistics, searches and contexts of a run, then its tables of runs and shards; each is found when it is asked for.
+
+    They go by the plan's settings and by those of earlier commands, as far as the table of runs still tells them.
+    """
     for config in _settings(plan, store):
         with_config = plan.with_config(config)
         yield _statistics(with_config, store)

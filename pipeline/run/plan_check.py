@@ -77,9 +77,8 @@ def _check_receipts(plan: Plan, vouchers: Vouchers) -> Iterator[Problem]:
 def _check_counts(path: str, receipt: Receipt, shard: ShardPlan) -> Iterator[Problem]:
     planned = asdict(shard)
     if not _agrees(receipt.facts, planned):
-        differing = {
-            key: (receipt.facts[key], planned[key]) for key in planned if receipt.facts.get(key) != planned[key]
-        }
+        both = planned.keys() & receipt.facts.keys()
+        differing = {key: (receipt.facts[key], planned[key]) for key in both if receipt.facts[key] != planned[key]}
         yield Problem(path, "plan", f"says otherwise than the plan: {json.dumps(differing)}", (path,))
     for entry in receipt.files:
         count = _COUNTS.get(entry.path.partition("/")[0])

@@ -1,8 +1,9 @@
 """Repair: what verification found broken is done again, and nothing else.
 
-A receipt whose files are damaged is set aside, its piece of work is done again by the code that made it, and the receipt
-comes back once the files have the checksums that it records. Work that gives other bytes now is refused: the store keeps
-its receipt, and the file stays named as damaged. Receipts that cannot be read are written anew by their work.
+A receipt whose files are damaged is set aside, its piece of work is done again by the code that made it, and the
+receipt comes back once the files have the checksums that it records. Work that gives other bytes now is refused: the
+store keeps its receipt, and the file stays named as damaged. Receipts that cannot be read are written anew by their
+work.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from pipeline.store.store import Store
 from pipeline.store.verify_file import check_file
 from pipeline.store.vouchers import Vouchers, read_vouchers
 from schemas.errors import NeuronmillError
-
 
 #: Rules of problems that no writing of the same bytes ends: the files are as recorded.
 _NOT_OF_BYTES = frozenset({"plan", "token"})
@@ -233,9 +233,7 @@ class _Repair:
             return
         report.redone = [done for done in report.redone if done != path]
         if old is not None and new is not None and set(new.files) != set(old.files):
-            report.failed[path] = (
-                "the same work gives other bytes here and now; do it where and with what wrote the rest"
-            )
+            report.failed[path] = "the same work gives other bytes now; do it where and with what wrote the rest"
             self._withdraw(old, new)
         elif damaged and new is None and path not in report.failed:
             self.left.append(path)  # another setting of the same analysis may give it
@@ -243,8 +241,10 @@ class _Repair:
             report.failed.setdefault(path, str(damaged[0]) if damaged else "the work did not give this piece")
 
     def _withdraw(self, old: Receipt, new: Receipt) -> None:
-        """Take files of other bytes out of the manifest and the store again (remote stores, where names say the content;
-        a local store has refused them)."""
+        """Take files of other bytes out of the manifest and the store again.
+
+        Only on remote stores, where a name says the content; a local store has refused them.
+        """
         fresh = {entry.path for entry in new.files} - {entry.path for entry in old.files}
         for table, scopes in self.store.manifest().tables.items():
             for scope, entries in scopes.items():

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.corpus.reader import read_corpus
-from pipeline.corpus.sources import digest, expand
 from pipeline.corpus.scan import scan
 from pipeline.corpus.sentence import Quarantined
+from pipeline.corpus.sources import digest, expand
 from pipeline.extract.rows import assign_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, load_corpus_record

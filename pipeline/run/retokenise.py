@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from pipeline.extract.tokenizer import EncodedSentence, Encoder
 from pipeline.run.corpus_record import load_corpus_record
-from pipeline.run.plan_record import Plan
 from pipeline.run.plan_check import readable_plans
+from pipeline.run.plan_record import Plan
 from pipeline.store.problems import Problem
 from pipeline.store.store import Store
 from schemas.errors import NeuronmillError

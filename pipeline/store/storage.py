@@ -17,7 +17,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -205,6 +205,17 @@ class LocalStorage(Storage):
         slot = hashlib.sha256(name.encode()).hexdigest()[:2]
         with (folder / slot).open("ab") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def lock_all(self) -> Iterator[None]:
+        """Every lock at once: while it is held, no commit is under way. Only for who holds no lock yet."""
+        folder = self.folder / STAGING / LOCKS
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for slot in range(256):
+                handle = stack.enter_context((folder / f"{slot:02x}").open("ab"))
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def free_bytes(self) -> int | None:

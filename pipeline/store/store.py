@@ -74,8 +74,7 @@ class Store:
             _make_folder(storage.folder)
         description = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
         storage.put_new(paths.STORE_FILE, (json.dumps(description) + "\n").encode())
-        if isinstance(storage, LocalStorage):
-            sweep_staging(storage)
+        sweep_staging(storage)
         return cls.open(url)
 
     @classmethod

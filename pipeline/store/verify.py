@@ -57,8 +57,10 @@ def _torn(torn: Torn) -> Problem:
 
 
 def _versions(vouchers: Vouchers) -> dict[str, dict[FileEntry, list[str]]]:
-    """Per path the entries that are recorded for it, receipts' first, each with the records that say so: one, if all is
-    well."""
+    """Per path the entries that are recorded for it (one, if all is well), each with the records that say so.
+
+    What receipts say comes first.
+    """
     versions: dict[str, dict[FileEntry, list[str]]] = {}
     for source, entry in vouchers.entries():
         versions.setdefault(entry.path, {}).setdefault(entry, []).append(source)
@@ -93,8 +95,11 @@ def _best(found: Sequence[FileFacts]) -> FileFacts:
 
 
 def _settle(path: str, found: Sequence[FileFacts], sources: dict[FileEntry, list[str]]) -> Iterable[Problem]:
-    """The problems of one file. Where records contradict each other and the file is as one of them says, the others are
-    wrong; where it is as none of them says, the file is."""
+    """The problems of one file.
+
+    Where records contradict each other and the file is as one of them says, the others are wrong; where it is as none
+    of them says, the file is.
+    """
     if len(found) == 1:
         return found[0].problems
     is_right = any(not facts.problems for facts in found)

@@ -1,4 +1,4 @@
-"""Verification of published snapshots: the file list is the one that the snapshot is named after, the DuckDB file reads.
+"""Verification of published snapshots: the file list gives the snapshot its name, and the DuckDB file can be read.
 
 The files listed are checked with all others, by :mod:`pipeline.store.verify`.
 """

@@ -46,9 +46,9 @@ def command(
     for nothing.
 
     --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
-    the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by one with the recorded checksum; intact files are not touched. What cannot be done again
-    (the corpus files or the model are gone) is named with the reason. --repair --dry-run checks the store, and lists
-    the pieces that would be done again.
+    the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by
+    one with the recorded checksum; intact files are not touched. What cannot be done again (the corpus files or the
+    model are gone) is named with the reason. --repair --dry-run checks the store, and lists what would be done again.
 
     \b
     Exit codes: 0 all is well, or is after the repair; 1 problems are left, one line each; 2 there is no such store.

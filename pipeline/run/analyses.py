@@ -38,7 +38,7 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches and contexts of a run, then its tables of runs and shards; each is found when it is asked for.
+    """Statistics, searches and contexts of a run, then its tables of runs and shards; each is found when asked for.
 
     They go by the plan's settings and by those of earlier commands, as far as the table of runs still tells them.
     """

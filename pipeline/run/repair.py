@@ -73,7 +73,12 @@ def repair(store: Store, problems: Sequence[Problem], executor: Executor, progre
     plans, _ = readable_plans(store)
     work = _Repair(store, plans, executor, progress, report, [path for path in pieces if _is_receipt(path)])
     work.untrusted = {problem.path for problem in problems if problem.rule == "plan" and problem.receipts}
-    if paths.MANIFESTS in pieces or report.redone:
+    if any(problem.rule == "plan" for problem in problems):
+        # a table of shards made from a plan that others contradict would be wrong, too
+        report.failed |= dict.fromkeys(
+            {paths.MANIFESTS} & set(pieces), "a plan and what is there contradict each other"
+        )
+    elif paths.MANIFESTS in pieces or report.redone:
         work.register()
     work.redo_shards()
     work.redo_analyses()

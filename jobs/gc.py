@@ -23,18 +23,14 @@ _KINDS = {
 }
 
 
-class _Duration(click.ParamType):
-    """`90s`, `30m`, `12h`, `1d`, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no duration; give a number with s, m, h or d, such as 12h", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """`90s`, `30m`, `12h` or `1d` in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
+    if match is None:
+        raise click.BadParameter(
+            f"{value!r} is no duration; give a number with s, m, h or d, such as 12h", context, parameter
+        )
+    return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command()
@@ -43,7 +39,7 @@ class _Duration(click.ParamType):
     "--older-than",
     default="1d",
     show_default=True,
-    type=_Duration(),
+    callback=_seconds,
     metavar="DURATION",
     help="Grace period: what was touched more recently stays. A number with s, m, h or d.",
 )

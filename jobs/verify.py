@@ -35,7 +35,7 @@ from schemas.config import ExecutorConfig
 @dry_run_option
 @click.pass_context
 def command(
-    context: click.Context, store_url: str, is_repair: bool, sample: int, dry_run: bool, **placement: Any
+    context: click.Context, /, store_url: str, is_repair: bool, sample: int, dry_run: bool, **placement: Any
 ) -> None:
     r"""Check that a store holds what its records say, every byte of it.
 

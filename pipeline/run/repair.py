@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipeline.run.analyses import Analysis, analyses
 from pipeline.run.dump import dump_stage
@@ -85,7 +86,7 @@ def repair(store: Store, problems: Sequence[Problem], executor: Executor, progre
     work.give_up_rest()
     for path in pieces:
         if path.startswith(f"{paths.SNAPSHOTS}/"):
-            work.attempt([path], lambda path=path: repair_snapshot(store, path.split("/")[1]))  # type: ignore[misc]
+            work.attempt([path], partial(repair_snapshot, store, path.split("/")[1]))
         elif path == paths.CURRENT_FILE:
             report.failed[path] = f"delete it, then `neuronmill publish --store {store.url}`"
         elif not _is_receipt(path) and path != paths.MANIFESTS:
@@ -117,7 +118,7 @@ class _Repair:
     def register(self) -> None:
         """Put what is finished into the manifest again."""
         for plan in self.plans:
-            self.attempt([paths.MANIFESTS], lambda plan=plan: self._register(plan))  # type: ignore[misc]
+            self.attempt([paths.MANIFESTS], partial(self._register, plan))
 
     def _register(self, plan: Plan) -> None:
         reregister(self.store, plan, self.executor, self.progress)
@@ -134,17 +135,17 @@ class _Repair:
         if keys := self._take("quarantine"):
             self._redo("quarantine", keys, lambda: redo_quarantine(store, self.plans))
         for plan in self.plans:
-            self._shards(f"rows-{plan.row_space}", lambda keys, plan=plan: redo_rows(store, plan, keys, progress))
+            self._shards(f"rows-{plan.row_space}", partial(redo_rows, store, plan, progress=progress))
         for plan in self.plans:
-            self._shards(dump_stage(plan), lambda keys, plan=plan: redo_dump(store, plan, keys, executor, progress))
+            self._shards(dump_stage(plan), partial(redo_dump, store, plan, executor=executor, progress=progress))
         for plan in self.plans if self.left else ():
             concept_set = planned_concepts(plan, store)
-            self._shards(concept_set.stage, lambda keys, plan=plan: redo_labels(store, plan, keys, executor, progress))
+            self._shards(concept_set.stage, partial(redo_labels, store, plan, executor=executor, progress=progress))
             if keys := self._take(f"concepts-{plan.row_space}", {concept_set.id}):
                 stage = f"concepts-{plan.row_space}"
-                self._redo(stage, keys, lambda plan=plan: label(plan, store, executor, progress))  # type: ignore[misc]
+                self._redo(stage, keys, partial(label, plan, store, executor, progress))
 
-    def _shards(self, stage: str, redo: Callable[[list[str]], None]) -> None:
+    def _shards(self, stage: str, redo: Callable[[Sequence[str]], None]) -> None:
         if keys := self._take(stage):
             self._redo(stage, keys, lambda: redo(keys))
 
@@ -225,12 +226,12 @@ class _Repair:
         storage, report = self.store.storage, self.report
         new = Receipt.from_json(storage.read(path), path) if storage.exists(path) else None
         is_old = is_aside(storage, path)
-        old = aside_receipt(storage, path) if is_old else new
-        if is_old and not (new is not None and path in self.untrusted and new.files == old.files):
-            put_back(storage, path)
-        elif is_old:
-            drop_aside(storage, path)
-        damaged = [problem for entry in (old.files if old else ()) for problem in check_file(storage, entry).problems]
+        old: Receipt | None = aside_receipt(storage, path) if is_old else new
+        is_better = old is not None and new is not None and path in self.untrusted and new.files == old.files
+        if is_old:
+            (drop_aside if is_better else put_back)(storage, path)
+        entries = () if old is None else old.files
+        damaged = [problem for entry in entries for problem in check_file(storage, entry).problems]
         if old is not None and new is not None and not damaged:
             # also where another piece of the same work has failed
             report.failed.pop(path, None)

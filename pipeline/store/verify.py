@@ -40,9 +40,9 @@ def verify(store: Store, progress: Watch | None = None) -> list[Problem]:
     found: dict[str, list[FileFacts]] = {}
     for facts in _check_files(store, listed, progress):
         found.setdefault(facts.entry.path, []).append(facts)
-    for path, facts in found.items():
-        problems.extend(_settle(path, facts, versions[path]))
-    problems.extend(check_ids(_best(facts) for facts in found.values()))
+    for path, readings in found.items():
+        problems.extend(_settle(path, readings, versions[path]))
+    problems.extend(check_ids(_best(readings) for readings in found.values()))
     problems.extend(check_snapshots(store.storage, vouchers))
     receipts = _receipts(vouchers)
     named = (replace(item, receipts=item.receipts or tuple(receipts.get(item.path, ()))) for item in problems)

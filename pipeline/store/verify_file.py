@@ -28,7 +28,7 @@ from schemas.tables import neuron_column
 
 _CHUNK_BYTES = 4 << 20
 #: Values of one chunk of neurons in memory, and the neurons of one chunk at most.
-_VALUE_BYTES = 32 << 20
+_VALUE_BYTES = 16 << 20
 _CHUNK_NEURONS = 256
 #: All exponent bits set: infinity or NaN.
 _EXPONENT: dict[Dtype, int] = {"float16": 0x7C00, "bfloat16": 0x7F80}
@@ -161,11 +161,12 @@ def _check_finite(storage: Storage, entry: FileEntry, n_rows: int) -> Iterator[P
 
 
 def _all_finite(values: npt.NDArray[Any], dtype: Dtype) -> bool:
-    """One reduction over the exponents, which is as fast as the memory."""
+    """Neuron by neuron, whose values fit into the processor's cache: the exponents' bits, then their largest."""
     if dtype == "float32":
-        return bool(np.isfinite(values).all())
+        return all(bool(np.isfinite(column).all()) for column in values)
     exponent = np.uint16(_EXPONENT[dtype])
-    return int((values & exponent).max(initial=0)) != int(exponent)
+    bits = np.empty(values.shape[1], np.uint16)
+    return all(int(np.bitwise_and(column, exponent, out=bits).max(initial=0)) != exponent for column in values)
 
 
 def _is_finite(values: npt.NDArray[Any], dtype: Dtype) -> npt.NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from pipeline.store.problems import Problem
 from pipeline.store.publish import current_snapshot, publish
 from pipeline.store.set_aside import is_aside, put_all_back, set_aside
 from pipeline.store.verify import verify
+from schemas.config import Config
 
 Footprint = dict[str, tuple[int, int, str]]
 
@@ -344,3 +345,45 @@ def test_a_repair_that_was_killed_is_undone(copy: Path) -> None:
     assert put_all_back(store.storage) == [path]
     assert not is_aside(store.storage, path)
     assert _checksums(_footprint(copy)) == before
+
+
+@pytest.fixture(scope="module")
+def remote(inputs: Inputs) -> Store:
+    data = inputs.data(Path("unused")) | {"store": "memory://repair/store"}
+    return run_stages(Config.model_validate(data)).store
+
+
+def test_a_remote_store(remote: Store) -> None:
+    storage, before = remote.storage, remote.manifest()
+    flipped, cut, lost = (remote.files(table)[0].path for table in ("activations", "tokens", "rankings"))
+    content = storage.read(flipped)
+    storage.put(flipped, content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    storage.put(cut, storage.read(cut)[:-3])
+    storage.delete(lost)
+    problems = verify(remote)
+    assert {problem.path for problem in problems} == {flipped, cut, lost}
+    report = repair(remote, problems, LocalExecutor(), Silent())
+    assert report.failed == {}
+    assert (verify(remote), check_plans(remote)) == ([], [])
+    assert (storage.read(flipped), remote.manifest()) == (content, before)
+
+
+def test_other_bytes_on_a_remote_store_are_taken_out_again(remote: Store) -> None:
+    """There a name says the content, so other bytes get another name and are listed before they are compared."""
+    storage = remote.storage
+    (entry,) = remote.files("neuron_stats")
+    other = entry.path.replace(entry.sha256[:12], "0" * 12)
+    storage.put(other, storage.read(entry.path))
+    storage.delete(entry.path)
+    for path in (*storage.list("receipts"), *storage.list("manifest")):
+        text = storage.read(path).decode().replace(entry.sha256, "0" * 64).replace(entry.path, other)
+        storage.put(path, text.encode())
+    store = Store(storage)
+    before = store.manifest().to_content()
+    (problem,) = verify(store)
+    report = repair(store, [problem], LocalExecutor(), Silent())
+    assert list(report.failed) == list(problem.receipts)
+    assert "gives other bytes now" in report.failed[problem.receipts[0]]
+    assert store.manifest().to_content() == before
+    assert not storage.exists(entry.path)
+    assert verify(store) == [problem]

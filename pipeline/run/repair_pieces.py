@@ -16,7 +16,8 @@ from pipeline.corpus.sources import digest, expand
 from pipeline.extract.rows import assign_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, load_corpus_record
-from pipeline.run.dump import DumpJob, refuse_other_libraries
+from pipeline.run.dump import DumpJob, dump_stage, refuse_other_libraries
+from pipeline.run.failures import FailureLog
 from pipeline.run.ingest import ENCODE_BATCH, ShardContent, cut_shards, write_corpus_shard
 from pipeline.run.labelling import LabelJob, LabelTask, planned_concepts
 from pipeline.run.plan_record import Plan
@@ -120,7 +121,8 @@ def redo_dump(store: Store, plan: Plan, keys: Sequence[str], executor: Executor,
     refuse_other_libraries(plan)
     tasks = [shard for shard in plan.shards if shard.key in keys]
     progress.start(f"repair dump of {plan.model}", len(tasks), "shards")
-    run_tasks("dump", executor, DumpJob(store.url, plan), tasks, _counting(progress))
+    log = FailureLog(store, dump_stage(plan))
+    run_tasks("dump", log, executor, DumpJob(store.url, plan), tasks, _counting(progress))
     progress.finish(f"{len(tasks)} shards written again")
 
 
@@ -130,7 +132,7 @@ def redo_labels(store: Store, plan: Plan, keys: Sequence[str], executor: Executo
     tasks = [task for shard in plan.shards if (task := LabelTask(shard.shard)).key in keys]
     job = LabelJob(store.url, plan.row_space, plan.capture.unit, concept_set, plan.config.concepts.sql_seconds)
     progress.start(f"repair labels of {plan.model}", len(tasks), "shards")
-    run_tasks("label", executor, job, tasks, _counting(progress))
+    run_tasks("label", FailureLog(store, concept_set.stage), executor, job, tasks, _counting(progress))
     progress.finish(f"{len(tasks)} shards written again")
 
 

@@ -19,7 +19,7 @@ from pipeline.run.planning import plan_run, preview
 def describe(plan: Plan) -> list[str]:
     """The plan in a few lines."""
     capture = plan.capture
-    shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.bytes_per_row
+    shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.memory_per_row
     layers = ", ".join(f"{c} {capture.widths[c]}" for c in capture.components)
     return [
         f"run {plan.run_id}: {plan.model} ({plan.model_info.architecture}; {layers} neurons a layer)",

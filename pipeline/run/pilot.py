@@ -188,7 +188,7 @@ def _extrapolate(plan: Plan, paces: list[_Pace], told: list[Facts], startup: flo
     busy = min(len(paces), len(plan.shards))
     pace_of_all = statistics.mean(pace.overlapped for pace in paces)
     filling = max(pace.compute + pace.write - pace.overlapped for pace in paces) * largest
-    memory = max(held_rows(pace.compute, pace.write, plan.capture.bytes_per_target_row) for pace in paces)
+    memory = max(held_rows(pace.compute, pace.write, plan.capture.memory_per_target_row) for pace in paces)
     return Forecast(
         n_bytes=round(plan.n_rows * sum(facts["n_bytes"] for facts in told) / pilot_rows),
         seconds=startup + pace_of_all * _rows_of_busiest(plan.shards, busy) + filling,

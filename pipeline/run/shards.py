@@ -8,7 +8,7 @@ from itertools import chain
 
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
-from pipeline.extract.rows import assign_rows
+from pipeline.extract.row_sample import sampled_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, claim_corpus, finish_corpus, is_cut
 from pipeline.run.ingest import ENCODE_BATCH, cut_shards, write_corpus_shard
@@ -70,14 +70,14 @@ def _cut_corpus(
     contents = cut_shards(
         read_corpus(record.corpus, lambda _: None),  # the scan has listed what is skipped
         encoder,
-        lambda encoded: assign_rows(encoded, capture.unit, capture.pooling).n_rows,
+        lambda encoded, id_: sampled_rows(encoded, id_, capture.unit, capture.pooling, capture.sample).n_rows,
         record.rows_per_shard,
         [receipts[shard.key].facts for shard in shards],
         skip=record.corpus.on_error == "skip",
     )
     following = next(contents, None)
     claim_corpus(store, record)
-    space = claim_row_space(store, space_id, capture.unit, capture.pooling)
+    space = claim_row_space(store, space_id, capture.unit, capture.pooling, capture.sample)
     for content in [] if following is None else chain([following], contents):
         write_corpus_shard(store, content, layers)
         first = _next_row(space, shards)
@@ -97,7 +97,7 @@ def _read_corpus_tables(
     progress: Progress,
 ) -> tuple[RowSpace, list[ShardPlan]]:
     """Another model on the same corpus: the shards exist, only rows and tokens are new."""
-    space = claim_row_space(store, space_id, capture.unit, capture.pooling)
+    space = claim_row_space(store, space_id, capture.unit, capture.pooling, capture.sample)
     shards: list[ShardPlan] = []
     for shard in range(len(store.receipts("corpus"))):
         plan = finished.get(f"shard-{shard:05d}")

@@ -2,8 +2,8 @@
 
 Every file of every receipt, of the latest manifest and of the current snapshot is read once: it is there, its size
 and SHA-256 are as recorded, its rows too, activation files and ``rows`` have dense row ids that continue from shard to
-shard, no two row spaces share row ids, and every stored value is finite. Memory is bounded by one file's chunk of
-neurons.
+shard, no two row spaces share row ids, every stored value is finite, and sparse files are sorted without duplicates.
+Memory is bounded by one file's chunk of neurons.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.store import paths
+from pipeline.store.footer import ActivationFooter
 from pipeline.store.manifest import Manifest
 from pipeline.store.parquet import ActivationReader
 from pipeline.store.publish import current_snapshot
 from pipeline.store.receipts import FileEntry, Receipt
+from pipeline.store.sparse import sparse_problems
 from pipeline.store.store import Store
-from schemas.config import Dtype
+from schemas.config import ValueDtype
 from schemas.errors import IntegrityError
 from schemas.tables import neuron_column
 
 _CHUNK_BYTES = 4 << 20
 _CHUNK_NEURONS = 256
 #: All exponent bits set: infinity or NaN.
-_EXPONENT: dict[Dtype, int] = {"float16": 0x7C00, "bfloat16": 0x7F80}
+_EXPONENT: dict[ValueDtype, int] = {"float16": 0x7C00, "bfloat16": 0x7F80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class Problem:
     path: str
     """The file."""
     rule: str
-    """`missing`, `n_bytes`, `sha256`, `unreadable`, `n_rows`, `row_id`, `row_space`, `finite`, `conflict` or
-    `receipt`."""
+    """`missing`, `n_bytes`, `sha256`, `unreadable`, `n_rows`, `row_id`, `row_space`, `finite`, `conflict`, `receipt`;
+    of sparse activation files also `n_values`, `range`, `sorted` or `zero`."""
     found: str
     """What was found instead, in words."""
     receipts: tuple[str, ...] = ()
@@ -163,6 +165,9 @@ def _check_values(store: Store, entry: FileEntry, reader: ActivationReader, row_
         with pq.ParquetFile(store.storage.open_input(entry.path)) as file:
             n_rows = file.metadata.num_rows
             table = entry.path.partition("/")[0]
+            if entry.is_sparse:
+                yield from _check_sparse(entry, file, row_ids)
+                return
             ids = file.read(columns=["row_id"]).column(0).to_numpy() if table in ("rows", "activations") else None
     except (OSError, pa.ArrowInvalid) as error:
         yield Problem(entry.path, "unreadable", str(error))
@@ -173,6 +178,23 @@ def _check_values(store: Store, entry: FileEntry, reader: ActivationReader, row_
         yield from row_ids.add(entry, table, ids)
     if table == "activations":
         yield from _check_finite(entry, reader)
+
+
+def _check_sparse(entry: FileEntry, file: pq.ParquetFile, row_ids: _RowIds) -> Iterator[Problem]:
+    """The counts, row ids and values of a sparse activation file."""
+    footer = ActivationFooter.of(file.metadata, entry.path)
+    if footer.rows is None:
+        yield Problem(entry.path, "unreadable", "is no sparse file, and is recorded as one")
+        return
+    for rule, found, recorded in (
+        ("n_rows", len(footer.rows), entry.n_rows),
+        ("n_values", file.metadata.num_rows, entry.n_values),
+    ):
+        if found != recorded:
+            yield Problem(entry.path, rule, f"{found:,} instead of {recorded:,}")
+    if len(footer.rows):
+        yield from row_ids.add(entry, "activations", np.arange(footer.rows.start, footer.rows.stop, dtype=np.int64))
+    yield from (Problem(entry.path, rule, found) for rule, found in sparse_problems(file, footer))
 
 
 def _check_row_ids(path: str, ids: npt.NDArray[np.int64], expected: int | None) -> Iterator[Problem]:
@@ -196,7 +218,7 @@ def _check_finite(entry: FileEntry, reader: ActivationReader) -> Iterator[Proble
             return
 
 
-def _is_finite(values: npt.NDArray[Any], dtype: Dtype) -> npt.NDArray[np.bool_]:
+def _is_finite(values: npt.NDArray[Any], dtype: ValueDtype) -> npt.NDArray[np.bool_]:
     if dtype == "float32":
         finite: npt.NDArray[np.bool_] = np.isfinite(values)
     else:

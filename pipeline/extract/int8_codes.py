@@ -26,7 +26,9 @@ _CHUNK = 2**18
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantised:
-    """``bits``: uint16 (T, N), the float16 values code × scale. Per neuron (N,): ``n_clipped`` int64, values beyond the
+    """Values as stored, and what that cost.
+
+    ``bits``: uint16 (T, N), the float16 values code × scale. Per neuron (N,): ``n_clipped`` int64, values beyond the
     largest code; ``total`` and ``lost`` float64, the sums of x² and of (x − code × scale)².
     """
 

@@ -1,8 +1,9 @@
 """Ingest: the corpus, cut into shards of whole sentences, as the tables documents, sentences and words.
 
 The cut is by rows: a shard is closed before the sentence that would take it over ``rows_per_shard`` (a longer sentence
-gets a shard of its own), or over :data:`TOKENS_PER_SHARD` tokens where pooling or a sample makes few rows of many. It depends on the corpus and the first model's tokenisation, never on workers or batches.
-A document is listed in the shard of its last sentence, or in the one after where a shard ends with the document.
+gets a shard of its own), or over :data:`TOKENS_PER_SHARD` tokens where pooling or a sample makes few rows of many. It
+depends on the corpus and the first model's tokenisation, never on workers or batches. A document is listed in the shard
+of its last sentence, or in the one after where a shard ends with the document.
 """
 
 from __future__ import annotations

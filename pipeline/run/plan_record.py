@@ -16,7 +16,6 @@ from pipeline.extract.row_sample import RowSample
 from schemas.config import Component, Config, Dtype, Mode, Pooling, Unit, ValueDtype
 from schemas.errors import SchemaVersionError
 
-
 #: Bytes that say which neuron and row a value of a sparse file is of.
 _BYTES_OF_PLACE = 2
 

@@ -1,8 +1,8 @@
 """Row spaces: what the rows of a model's activation tables are.
 
-A row space is a tokenisation, a unit, a pooling and, if not all rows are dumped, a sample over a corpus. It owns the tables rows and tokens; models that
-tokenise alike share one. Space k of a store numbers its rows from k · 2⁴⁰, so a ``row_id`` is unique in the store and
-dense in its space.
+A row space is a tokenisation, a unit, a pooling and, if not all rows are dumped, a sample over a corpus. It owns the
+tables rows and tokens; models that tokenise alike share one. Space k of a store numbers its rows from k · 2⁴⁰, so a
+``row_id`` is unique in the store and dense in its space.
 """
 
 from __future__ import annotations

@@ -51,8 +51,9 @@ _COPIED = {
 
 _MAX_CONFLICTS = 100
 _MACROS = (
-    "sentences, words, tokens, rows, labels, activations_<component>, activations and (of dumps with "
-    "mode topk or threshold) sparse_<component> read the store's Parquet files: FROM words('/path/to/store'). Or once SET file_search_path = '/path/to/store', then FROM words(). "
+    "sentences, words, tokens, rows, labels, activations_<component>, activations and (of dumps with mode topk or "
+    "threshold) sparse_<component> read the store's Parquet files: "
+    "FROM words('/path/to/store'). Or once SET file_search_path = '/path/to/store', then FROM words(). "
     "The store is the folder that holds snapshots/."
 )
 _EXAMPLE = (
@@ -174,7 +175,6 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
             _comment(
                 connection, "MACRO TABLE", name, "one row of one layer of one model: row_id, model, layer, n0000, …"
             )
-
 
     for component in components(manifest, sparse=True):
         name = f"sparse_{component}"

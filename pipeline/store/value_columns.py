@@ -1,6 +1,6 @@
 """Activation values as Arrow columns: 16-bit floats travel as their bits, since numpy has no bfloat16.
 
-``float16`` is a FLOAT16 column; ``bfloat16`` a FLOAT column whose lower two bytes are zeros; ``float32`` a FLOAT column.
+``float16`` is a FLOAT16 column, ``bfloat16`` a FLOAT column whose lower two bytes are zeros, ``float32`` FLOAT too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.config import ValueDtype
 Values = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 
-def numpy_dtype(dtype: ValueDtype) -> type[np.uint16] | type[np.float32]:
+def numpy_dtype(dtype: ValueDtype) -> type[np.uint16 | np.float32]:
     """Numpy type in which values of ``dtype`` are held."""
     return np.float32 if dtype == "float32" else np.uint16
 

@@ -51,7 +51,8 @@ def choose_scales(largest: Floats) -> Floats:
     is_silent = largest == 0
     if is_silent.any():
         scales[is_silent] = 1.0 if is_silent.all() else scales[~is_silent].max()
-    return scales.astype(np.float32)
+    chosen: Floats = scales.astype(np.float32)
+    return chosen
 
 
 def quantise(values: Floats, scales: Floats) -> Quantised:

@@ -105,5 +105,5 @@ def select(values: Bits, rule: Rule, dtype: ValueDtype) -> Selected:
 def _magnitudes(values: Bits) -> npt.NDArray[np.unsignedinteger]:
     """Bits without the sign, ordered as |x|; 0 for both zeros."""
     if values.dtype == np.uint16:
-        return values & np.uint16(0x7FFF)
+        return values.view(np.uint16) & np.uint16(0x7FFF)
     return np.ascontiguousarray(values).view(np.uint32) & np.uint32(0x7FFFFFFF)

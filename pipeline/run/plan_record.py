@@ -17,7 +17,7 @@ from schemas.config import Component, Config, Dtype, Mode, Pooling, Unit, ValueD
 from schemas.errors import SchemaVersionError
 
 #: Bytes that say which neuron and row a value of a sparse file is of.
-_BYTES_OF_PLACE = 2
+_BYTES_OF_PLACE = 1
 
 
 def library_versions() -> dict[str, str]:

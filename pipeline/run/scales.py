@@ -58,7 +58,9 @@ class ScalesWorker:
     def process(self, task: PilotTask, attempt: int) -> dict[str, Any]:
         """Facts: rows of the pilot."""
         widths = self.plan.capture.widths
-        largest = {target: np.zeros(widths[target[0]], np.float32) for target in self.plan.capture.targets}
+        largest: dict[Target, Floats] = {
+            target: np.zeros(widths[target[0]], np.float32) for target in self.plan.capture.targets
+        }
         n_rows = 0
         for sequences in pilot_sequences(self.store, self.plan, self.read):
             n_rows += sequences.n_rows

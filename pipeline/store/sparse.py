@@ -111,14 +111,14 @@ def _check(
 def _magnitudes(values: Values) -> npt.NDArray[np.unsignedinteger]:
     """Bits without the sign: 0 for both zeros."""
     if values.dtype == np.uint16:
-        return values & np.uint16(0x7FFF)
+        return values.view(np.uint16) & np.uint16(0x7FFF)
     return values.view(np.uint32) & np.uint32(0x7FFFFFFF)
 
 
 def read_sparse(file: pq.ParquetFile, footer: ActivationFooter, neurons: range, *, threads: bool = False) -> Values:
     """(n, T) neuron-major values of ``neurons``, 0 where the file has none."""
     rows = footer.rows or range(0)
-    dense: Values = np.zeros((len(neurons), len(rows)), numpy_dtype(footer.dtype))
+    dense: npt.NDArray[Any] = np.zeros((len(neurons), len(rows)), numpy_dtype(footer.dtype))
     groups = _groups_of(file.metadata, neurons)
     if not groups:
         return dense
@@ -136,8 +136,9 @@ def _groups_of(metadata: pq.FileMetaData, neurons: range) -> list[int]:
     """Row groups that have values of these neurons."""
     groups = []
     for index in range(metadata.num_row_groups):
-        span = metadata.row_group(index).column(0).statistics
-        if span.min < neurons.stop and span.max >= neurons.start:
+        group = metadata.row_group(index)
+        span = group.column(0).statistics
+        if group.num_rows and span.min < neurons.stop and span.max >= neurons.start:
             groups.append(index)
     return groups
 
@@ -151,6 +152,8 @@ def sparse_problems(file: pq.ParquetFile, footer: ActivationFooter) -> Iterator[
     before = np.int64(-1)
     for index in range(file.metadata.num_row_groups):
         table = file.read_row_group(index, use_threads=False)
+        if not len(table):  # a file without values has one row group all the same
+            continue
         neuron = table.column("neuron").to_numpy().astype(np.int64)
         row = table.column("row_id").to_numpy()
         values = np.asarray(table.column("value").to_numpy(), np.float32)

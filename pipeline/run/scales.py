@@ -1,8 +1,8 @@
 """The scales of an ``int8`` dump: chosen once from a pilot sample of the corpus, before anything is dumped.
 
-The pilot is the sentences that are drawn by hash until about :data:`PILOT_ROWS` rows are expected (all, of a small
-corpus). One worker runs them; the largest |x| of each neuron decides its scale. The scales are committed like any
-piece of work, so of several drivers one wins, and every worker and every resumed run reads the same ones.
+The pilot is sentences drawn by hash, with about :data:`PILOT_ROWS` rows (all sentences of a small corpus). One worker
+runs them; the largest |x| of each neuron decides its scale. The scales are committed like any piece of work, so of
+several drivers one wins, and every worker and every resumed run reads the same ones.
 """
 
 from __future__ import annotations
@@ -87,18 +87,29 @@ def _columns(largest: dict[Target, Floats]) -> dict[str, Any]:
 def pilot_sequences(store: Store, plan: Plan, read: ReadSequences) -> Iterator[Sequences]:
     """The pilot's sentences with their rows, a few hundred rows at a time, in corpus order."""
     share = min(1.0, PILOT_ROWS / max(plan.n_rows, 1))
-    while plan.n_rows:
-        found = False
-        for shard in plan.shards:
-            ids = np.arange(shard.first_sentence, shard.first_sentence + shard.n_sentences)
-            drawn = ids[is_drawn(share, _SEED, ids)]
-            if len(drawn) and shard.n_rows:
-                for sequences in _chunks(read(store, plan, shard), _sentences(store, plan, shard), drawn):
-                    found = True
-                    yield sequences
-        if found:
-            return
-        share = min(1.0, 2 * share)  # the drawn sentences have no row; at 1 some has
+    while share < 1 and _n_rows(store, plan, share) < PILOT_ROWS // 2:  # few long sentences, or bad luck
+        share = min(1.0, 2 * share)
+    for shard in plan.shards:
+        drawn = _drawn(shard, share)
+        if len(drawn):
+            yield from _chunks(read(store, plan, shard), _sentences(store, plan, shard), drawn)
+
+
+def _drawn(shard: ShardPlan, share: float) -> npt.NDArray[np.int64]:
+    """The drawn sentences of a shard; none of one without rows."""
+    ids = np.arange(shard.first_sentence, shard.first_sentence + shard.n_sentences)
+    return ids[is_drawn(share, _SEED, ids)] if shard.n_rows else ids[:0]
+
+
+def _n_rows(store: Store, plan: Plan, share: float) -> int:
+    """Rows of the sentences that are drawn."""
+    n_rows = 0
+    for shard in plan.shards:
+        drawn = _drawn(shard, share)
+        if len(drawn):
+            rows = store.read_table(store.files("rows", plan.row_space, shard=shard.shard), ["sentence_id"])
+            n_rows += int(np.isin(rows["sentence_id"].to_numpy(), drawn).sum())
+    return n_rows
 
 
 def _sentences(store: Store, plan: Plan, shard: ShardPlan) -> npt.NDArray[np.int64]:

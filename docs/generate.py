@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
 from schemas.config import Config
-from schemas.tables import SCHEMA_VERSION, TABLES, Column, TableSchema
+from schemas.table_schema import Column, TableSchema
+from schemas.tables import SCHEMA_VERSION, TABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 SQL = Path(__file__).parents[1] / "schemas" / "sql"

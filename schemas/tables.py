@@ -7,39 +7,15 @@ in a store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
+
+from schemas.table_schema import Column, TableSchema
 
 #: Version of everything in this file and of the store's layout. A store of another version is refused.
 SCHEMA_VERSION = 1
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 _LABEL_MAP = pa.map_(pa.string(), pa.string())
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its name, Arrow type and one-sentence meaning."""
-
-    name: str
-    type: pa.DataType
-    meaning: str
-    nullable: bool = False
-
-
-@dataclass(frozen=True)
-class TableSchema:
-    """A table of the store: its name, what one row is, and its columns."""
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-
-    @property
-    def arrow(self) -> pa.Schema:
-        """The Arrow schema, columns in declared order."""
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
 
 
 _NEURON_KEY = (
@@ -356,19 +332,6 @@ QUARANTINE = TableSchema(
         Column("line", pa.int64(), "Line of the file, from 1."),
         Column("rule", pa.string(), "The rule it broke."),
         Column("excerpt", pa.string(), "First 200 characters."),
-    ),
-)
-
-#: No view: a record that dumps in ``int8`` are made by.
-SCALES = TableSchema(
-    "scales",
-    "one neuron of a dump in `int8`",
-    (
-        Column("component", pa.string(), "Component."),
-        Column("layer", pa.int32(), "Layer."),
-        Column("neuron", pa.int32(), "Neuron."),
-        Column("largest", pa.float32(), "Largest |x| in the pilot sample."),
-        Column("scale", pa.float32(), "Step between two stored values."),
     ),
 )
 

@@ -27,7 +27,7 @@ from pipeline.store.parquet import write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 from schemas.errors import IncompleteError
-from schemas.tables import SCALES
+from schemas.scales import SCALES
 
 #: Rows the pilot aims at.
 PILOT_ROWS = 2_000

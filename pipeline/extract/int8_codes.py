@@ -18,8 +18,9 @@ LARGEST_CODE = 127
 HEADROOM = 1.25
 _SIGNIFICANT_BITS = 4
 _SMALLEST_SCALE = 2.0**-24
-#: 127 × 512 = 65,024 is below the largest float16.
 _LARGEST_SCALE = 512.0
+#: 65,024, below the largest float16.
+LARGEST_VALUE = LARGEST_CODE * _LARGEST_SCALE
 #: Values looked at once: 1 MB in float32.
 _CHUNK = 2**18
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
-from pipeline.extract.int8_codes import Floats, choose_scales
+from pipeline.extract.int8_codes import LARGEST_VALUE, Floats, choose_scales
 from pipeline.extract.row_sample import is_drawn
 from pipeline.extract.sequences import Sequences
 from pipeline.run.failures import FailureLog
@@ -26,7 +26,7 @@ from pipeline.run.work import Executor, Job, run_tasks
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
-from schemas.errors import IncompleteError
+from schemas.errors import ActivationError, IncompleteError
 from schemas.scales import SCALES
 
 #: Rows the pilot aims at.
@@ -66,12 +66,24 @@ class ScalesWorker:
             n_rows += sequences.n_rows
             for target, values in self.extractor.extract(sequences).items():
                 np.maximum(largest[target], np.abs(values.view(np.float32)).max(axis=0), out=largest[target])
+        refuse_overflow(largest)
         facts = {"attempt": attempt, "n_rows": n_rows, "token_budget": self.extractor.token_budget_used}
         with self.store.staging() as staging:
             path = staging.path(state_file(self.plan.run_id, "scales.parquet"))
             write_table(path, _columns(largest), SCALES.arrow)
             self.store.commit(staging, scales_stage(self.plan), task.key, facts)
         return facts
+
+
+def refuse_overflow(largest: dict[Target, Floats]) -> None:
+    """Raise :class:`ActivationError` for a neuron that is beyond what 8 bits can hold in the pilot already."""
+    for (component, layer), found in largest.items():
+        beyond = np.flatnonzero(found > LARGEST_VALUE)
+        if len(beyond):
+            raise ActivationError(
+                f"{component} layer {layer} neuron {beyond[0]}: value {found[beyond[0]]:g} is beyond int8 "
+                f"(largest {LARGEST_VALUE:g}); dump with dtype bfloat16"
+            )
 
 
 def _columns(largest: dict[Target, Floats]) -> dict[str, Any]:

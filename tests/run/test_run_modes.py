@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,13 @@ from pipeline.extract.row_sample import is_drawn
 from pipeline.run import scales
 from pipeline.run.dump import dump
 from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
 from pipeline.run.ray_executor import RayExecutor
 from pipeline.store.paths import state_file
 from pipeline.store.publish import publish
 from pipeline.store.verify import verify
+from schemas.errors import ActivationError
 from schemas.tables import QUANTILES
 
 TARGETS = (("resid", 0), ("resid", 1), ("mlp", 1))
@@ -154,7 +157,10 @@ def test_the_manifest_states_rule_and_loss(small, full):
     with tables(small.found.store) as read:
         assert read.rows("SELECT rule, sample FROM runs") == [(rule, None)]
         counts = read.rows("SELECT sum(n_values), sum(n_clipped) FROM shards")
+        params = read.rows("SELECT DISTINCT params FROM rankings WHERE method = 'auroc'")
     n_values = sum(np.count_nonzero(expected) for expected in small.expected.values())
+    assert all(json.loads(text)["stored"] == rule for (text,) in params)
+    assert load_plan(small.found.store) == small.found.plan
     assert counts == [(None, 0)] if small.mode == "int8" else counts == [(n_values, None)]
 
 
@@ -231,6 +237,14 @@ def test_scales_come_from_the_largest_values_of_the_pilot(inputs, full, tmp_path
     assert sum(entry.n_clipped for entry in found.store.files("activations")) == n_clipped
     with tables(found.store) as read:
         assert read.rows("SELECT sum(n_clipped) FROM shards") == [(n_clipped,)]
+
+
+def test_a_neuron_beyond_8_bits_is_refused():
+    largest = {("mlp", 3): np.array([1.0, 65024.0], np.float32)}
+    scales.refuse_overflow(largest)
+    largest["mlp", 4] = np.array([1.0, 65100.0], np.float32)
+    with pytest.raises(ActivationError, match="mlp layer 4 neuron 1: value 65100 is beyond int8"):
+        scales.refuse_overflow(largest)
 
 
 def test_int8_is_the_same_from_two_processes_and_when_redone(inputs, tmp_path):

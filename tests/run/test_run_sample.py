@@ -13,6 +13,7 @@ from pipeline.extract.row_sample import is_drawn
 from pipeline.run import ingest
 from pipeline.run.dump import dump, open_extractor, read_sequences
 from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.verify import verify
@@ -91,7 +92,7 @@ def test_a_sample_is_a_part_of_the_full_dump(full, inputs, tmp_path, share, by):
 def test_other_cuts_and_kills_draw_the_same_rows(inputs, tmp_path):
     sample = {"sample": {"share": 0.3, "seed": SEED}}
     found = [
-        plan_only(inputs.config(tmp_path / str(size), dump={"rows_per_shard": size, **sample})) for size in (600, 35)
+        plan_only(inputs.config(tmp_path / str(size), dump={"rows_per_shard": size, **sample})) for size in (600, 120)
     ]
     assert len(found[0].plan.shards) < len(found[1].plan.shards)
     rows = []
@@ -100,7 +101,7 @@ def test_other_cuts_and_kills_draw_the_same_rows(inputs, tmp_path):
             rows.append(rows_of(read))
     assert rows[0] == rows[1]
     # as if the plan had been killed after its second shard
-    store, plan = tmp_path / "35", found[1].plan
+    store, plan = tmp_path / "120", found[1].plan
     before = checksums(store)
     for shard in plan.shards[2:]:
         (store / f"receipts/rows-{plan.row_space}/{shard.key}.json").unlink()
@@ -109,7 +110,7 @@ def test_other_cuts_and_kills_draw_the_same_rows(inputs, tmp_path):
     shutil.rmtree(store / "tokens")
     for shard in plan.shards[:2]:
         (store / f"receipts/rows-{plan.row_space}/{shard.key}.json").unlink()
-    again = plan_only(inputs.config(store, dump={"rows_per_shard": 35, **sample}))
+    again = plan_only(inputs.config(store, dump={"rows_per_shard": 120, **sample}))
     assert again.plan.shards == plan.shards
     assert checksums(store) == before
 
@@ -153,7 +154,10 @@ def test_all_stages_on_a_sample(inputs, tmp_path):
     found = run_stages(
         inputs.config(tmp_path / "store", dump={"sample": {"share": 0.4, "by": "sentence"}, "layers": [1]})
     )
+    assert load_plan(found.store) == found.plan
     with tables(found.store) as read:
+        (params,) = read.rows("SELECT DISTINCT params FROM rankings WHERE method = 'ap'")
+        assert '"sample": "0.4 by sentence, seed 0"' in params[0]
         n_rows = read.rows("SELECT DISTINCT n_rows FROM rankings WHERE method = 'ap'")
         assert n_rows == read.rows("SELECT count(*) FROM rows WHERE is_counted AND split = 'train'")
         ((n_neurons,),) = read.rows("SELECT count(*) FROM neuron_stats")

@@ -19,7 +19,7 @@ from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
-from pipeline.run.scales import ScalesWorker, ensure_scales, load_scales
+from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
@@ -94,11 +94,12 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
 class DumpWorker:
     """Turns one shard after the other into activation files, which are written while the next shard is computed."""
 
-    def __init__(self, store: Store, plan: Plan) -> None:
+    def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
+        """``scales`` of an ``int8`` dump are those of the store unless given."""
         self.store = store
         self.plan = plan
         self.extractor = open_extractor(plan)
-        self.scales = load_scales(plan, store)
+        self.scales = load_scales(plan, store) if scales is None else scales
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="dump-writer")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:

@@ -18,7 +18,8 @@ from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.int8_codes import LARGEST_VALUE, Floats, choose_scales
 from pipeline.extract.row_sample import is_drawn
-from pipeline.extract.sequences import Sequences
+from pipeline.extract.sequences import Sequences, select_sequences
+from pipeline.extract.storage_dtype import Bits
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
@@ -36,11 +37,12 @@ _ROWS_AT_ONCE = 256
 _SEED = 0
 _KEY = "pilot"
 
+Scales = dict[Target, Floats]
 ReadSequences = Callable[[Store, Plan, ShardPlan], Sequences]
 
 
 @dataclass(frozen=True)
-class PilotTask:
+class ScalesTask:
     """The one task of the stage."""
 
     key: str = _KEY
@@ -55,17 +57,15 @@ class ScalesWorker:
         self.extractor = extractor
         self.read = read
 
-    def process(self, task: PilotTask, attempt: int) -> dict[str, Any]:
+    def process(self, task: ScalesTask, attempt: int) -> dict[str, Any]:
         """Facts: rows of the pilot."""
         widths = self.plan.capture.widths
-        largest: dict[Target, Floats] = {
-            target: np.zeros(widths[target[0]], np.float32) for target in self.plan.capture.targets
-        }
+        largest: Scales = {t: np.zeros(widths[t[0]], np.float32) for t in self.plan.capture.targets}
         n_rows = 0
         for sequences in pilot_sequences(self.store, self.plan, self.read):
             n_rows += sequences.n_rows
-            for target, values in self.extractor.extract(sequences).items():
-                np.maximum(largest[target], np.abs(values.view(np.float32)).max(axis=0), out=largest[target])
+            for target, found in largest_values(self.extractor.extract(sequences)).items():
+                np.maximum(largest[target], found, out=largest[target])
         refuse_overflow(largest)
         facts = {"attempt": attempt, "n_rows": n_rows, "token_budget": self.extractor.token_budget_used}
         with self.store.staging() as staging:
@@ -75,7 +75,12 @@ class ScalesWorker:
         return facts
 
 
-def refuse_overflow(largest: dict[Target, Floats]) -> None:
+def largest_values(rows: dict[Target, Bits]) -> Scales:
+    """Largest |x| (N,) of every target over its float32 ``rows`` (T, N), T ≥ 1."""
+    return {target: np.abs(values.view(np.float32)).max(axis=0) for target, values in rows.items()}
+
+
+def refuse_overflow(largest: Scales) -> None:
     """Raise :class:`ActivationError` for a neuron that is beyond what 8 bits can hold in the pilot already."""
     for (component, layer), found in largest.items():
         beyond = np.flatnonzero(found > LARGEST_VALUE)
@@ -86,7 +91,7 @@ def refuse_overflow(largest: dict[Target, Floats]) -> None:
             )
 
 
-def _columns(largest: dict[Target, Floats]) -> dict[str, Any]:
+def _columns(largest: Scales) -> dict[str, Any]:
     parts = [
         (np.full(len(found), component), np.full(len(found), layer), np.arange(len(found)), found, choose_scales(found))
         for (component, layer), found in largest.items()
@@ -138,29 +143,13 @@ def _chunks(sequences: Sequences, sentence: npt.NDArray[np.int64], drawn: npt.ND
     # rows of a shard are numbered in the order of its sentences
     rows, first = np.unique(sequences.token_row[wanted], return_index=True)
     of_row = sentence[wanted[first]]
+    of_sequence = sentence[sequences.offsets[:-1]]
     at = 0
     while at < len(rows):
         end = min(at + _ROWS_AT_ONCE, len(rows))
         end = int(np.searchsorted(of_row, of_row[end - 1], side="right"))
-        yield _part(sequences, sentence, np.unique(of_row[at:end]))
+        yield select_sequences(sequences, np.flatnonzero(np.isin(of_sequence, of_row[at:end])))
         at = end
-
-
-def _part(sequences: Sequences, sentence: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> Sequences:
-    """The sequences of the ``chosen`` sentences, with their rows numbered from 0."""
-    tokens = np.flatnonzero(np.isin(sentence, chosen))
-    row = sequences.token_row[tokens]
-    kept, place = np.unique(row[row >= 0], return_inverse=True)
-    token_row = np.full(len(tokens), -1, np.int64)
-    token_row[row >= 0] = place
-    starts = sequences.offsets[:-1]
-    inside = np.isin(sentence[starts], chosen)
-    return Sequences(
-        token_ids=sequences.token_ids[tokens],
-        offsets=np.concatenate([[0], np.cumsum(sequences.lengths[inside])]).astype(np.int64),
-        token_row=token_row,
-        n_rows=len(kept),
-    )
 
 
 def scales_stage(plan: Plan) -> str:
@@ -172,19 +161,19 @@ def ensure_scales(plan: Plan, store: Store, executor: Executor, progress: Progre
     """Choose the scales unless the store has them, by ``job`` on a worker of ``executor``."""
     if plan.capture.dtype != "int8" or store.receipt(scales_stage(plan), _KEY) is not None:
         return
-    progress.start(f"pilot {plan.model}", 1, "samples", 0)
+    progress.start(f"scales {plan.model}", 1, "samples", 0)
     run_tasks(
-        "pilot",
+        "scales",
         FailureLog(store, scales_stage(plan)),
         executor,
         job,
-        [PilotTask()],
+        [ScalesTask()],
         lambda outcome: progress.advance(1, n_rows=(outcome.facts or {})["n_rows"]),
     )
-    progress.finish(f"scales of {sum(plan.capture.widths[c] for c, _ in plan.capture.targets):,} neurons")
+    progress.finish(f"{sum(plan.capture.widths[c] for c, _ in plan.capture.targets):,} neurons")
 
 
-def load_scales(plan: Plan, store: Store) -> dict[Target, Floats]:
+def load_scales(plan: Plan, store: Store) -> Scales:
     """Scales (N,) of every target of an ``int8`` dump; of other dumps none."""
     if plan.capture.dtype != "int8":
         return {}

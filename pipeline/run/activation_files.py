@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,28 @@ from pipeline.store.staging import Staging
 Sums = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Block:
+    """One file's neurons, as numbered in the layer, and the columns that hold them among the captured values."""
+
+    number: int
+    neurons: range
+    columns: range
+
+
+def layer_blocks(pieces: Sequence[range]) -> list[Block]:
+    """Blocks of a layer whose captured values are those of ``pieces``, side by side; piece k is block k."""
+    ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+    return [
+        Block(number, piece, range(end - len(piece), end))
+        for number, (piece, end) in enumerate(zip(pieces, ends, strict=True))
+    ]
+
+
 class LayerFiles:
     """Writes the files of one layer (``component``, ``layer``) of a model over the row ids ``rows`` of a shard.
 
-    One file per block of neurons. ``scales`` are the layer's, (N,), for dumps in ``int8``.
+    One file per block of neurons. ``scales`` are those of the captured neurons, (N,), for dumps in ``int8``.
     """
 
     def __init__(
@@ -35,57 +56,62 @@ class LayerFiles:
         self._rows = rows
         self._scales = scales
 
-    def write(self, values: Bits, capture: Capture) -> None:
+    def write(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
         """Write ``values`` (T, N), as the extractor gave them in the plan's ``forward_dtype``."""
         if capture.mode != "dense":
-            self._write_sparse(values, capture)
+            self._write_sparse(values, blocks, capture)
         elif self._scales is not None:
-            self._write_int8(values.view(np.float32), capture, self._scales)
+            self._write_int8(values.view(np.float32), blocks, capture, self._scales)
         else:
-            for block, neurons in _blocks(values.shape[1]):
-                part = values[:, neurons.start : neurons.stop]
-                self._write_wide(block, neurons, part, dtype=capture.value_dtype)
+            for block in blocks:
+                self._write_wide(block, _part(values, block), dtype=capture.value_dtype)
 
-    def _write_sparse(self, values: Bits, capture: Capture) -> None:
+    def _write_sparse(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
         dtype = capture.value_dtype
         rule = top_k(capture.k) if capture.k is not None else above(capture.threshold or 0.0, dtype)
         found = select(values, rule, dtype)
-        for block, neurons in _blocks(values.shape[1]):
-            inside = np.flatnonzero((found.neuron >= neurons.start) & (found.neuron < neurons.stop))
+        for block in blocks:
+            columns = block.columns
+            inside = np.flatnonzero((found.neuron >= columns.start) & (found.neuron < columns.stop))
             write_sparse(
                 self._path(block),
-                found.neuron[inside],
+                found.neuron[inside] + (block.neurons.start - columns.start),
                 found.row[inside] + self._rows.start,
                 found.values[inside],
-                neurons=neurons,
+                neurons=block.neurons,
                 rows=self._rows,
                 dtype=dtype,
-                reduction=Reduction(capture.rule or "", lost_share(found.lost, found.total, neurons)),
+                reduction=Reduction(
+                    capture.rule or "", lost_share(_part(found.lost, block), _part(found.total, block))
+                ),
             )
 
-    def _write_int8(self, values: Floats, capture: Capture, scales: Floats) -> None:
-        for block, neurons in _blocks(values.shape[1]):
-            found = quantise(values[:, neurons.start : neurons.stop], scales[neurons.start : neurons.stop])
-            loss = lost_share(found.lost, found.total, range(len(neurons)))
+    def _write_int8(self, values: Floats, blocks: Sequence[Block], capture: Capture, scales: Floats) -> None:
+        for block in blocks:
+            found = quantise(_part(values, block), _part(scales, block))
+            loss = lost_share(found.lost, found.total)
             reduction = Reduction(capture.rule or "", loss, int(found.n_clipped.sum()))
-            self._write_wide(
-                block, neurons, found.bits, dtype=capture.value_dtype, reduction=reduction, few_values=True
-            )
+            self._write_wide(block, found.bits, dtype=capture.value_dtype, reduction=reduction, few_values=True)
 
-    def _write_wide(self, block: int, neurons: range, part: Bits, **options: Any) -> None:
+    def _write_wide(self, block: Block, part: Bits, **options: Any) -> None:
         row_ids = np.arange(self._rows.start, self._rows.stop, dtype=np.int64)
-        write_activations(self._path(block), part, first_neuron=neurons.start, row_ids=row_ids, **options)
+        write_activations(self._path(block), part, first_neuron=block.neurons.start, row_ids=row_ids, **options)
 
-    def _path(self, block: int) -> Any:
-        return self._staging.path(activation_file(*self._place, block, self._shard))
-
-
-def lost_share(lost: Sums, total: Sums, neurons: range) -> float:
-    """Σ lost ÷ Σ total over ``neurons``; 0 where all values are 0."""
-    every = float(total[neurons.start : neurons.stop].sum())
-    return float(lost[neurons.start : neurons.stop].sum()) / every if every else 0.0
+    def _path(self, block: Block) -> Path:
+        return self._staging.path(activation_file(*self._place, block.number, self._shard))
 
 
-def _blocks(n_neurons: int) -> list[tuple[int, range]]:
-    firsts = range(0, n_neurons, BLOCK_NEURONS)
-    return [(block, range(first, min(first + BLOCK_NEURONS, n_neurons))) for block, first in enumerate(firsts)]
+def _part(values: Any, block: Block) -> Any:
+    """The block's columns of an array whose last axis is the captured neurons."""
+    return values[..., block.columns.start : block.columns.stop]
+
+
+def lost_share(lost: Sums, total: Sums) -> float:
+    """Σ lost ÷ Σ total; 0 where all values are 0."""
+    every = float(total.sum())
+    return float(lost.sum()) / every if every else 0.0
+
+
+def pieces_of(n_neurons: int) -> list[range]:
+    """A layer's neurons in pieces of at most :data:`~pipeline.store.parquet.BLOCK_NEURONS`."""
+    return [range(n_neurons)[first : first + BLOCK_NEURONS] for first in range(0, n_neurons, BLOCK_NEURONS)]

@@ -14,7 +14,7 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
-from pipeline.run.activation_files import LayerFiles
+from pipeline.run.activation_files import LayerFiles, layer_blocks, pieces_of
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
@@ -129,7 +129,7 @@ class DumpWorker:
         """The files of one layer."""
         rows = range(shard.first_row, shard.first_row + shard.n_rows)
         files = LayerFiles(staging, self.plan.model, *target, shard.shard, rows, self.scales.get(target))
-        files.write(values, self.plan.capture)
+        files.write(values, layer_blocks(pieces_of(values.shape[1])), self.plan.capture)
 
 
 def _versions(libraries: dict[str, str]) -> str:

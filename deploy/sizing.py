@@ -16,9 +16,9 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-#: bfloat16 is held in memory in two bytes and stored as compressed float columns.
-STORED_BYTES_PER_VALUE = {"float16": 2.0, "bfloat16": 1.6, "float32": 4.0}
-MEMORY_BYTES_PER_VALUE = {"float16": 2, "bfloat16": 2, "float32": 4}
+#: bfloat16 is held in memory in two bytes and stored as compressed float columns; int8 is rounded when it is written.
+STORED_BYTES_PER_VALUE = {"float16": 2.0, "bfloat16": 1.6, "float32": 4.0, "int8": 0.9}
+MEMORY_BYTES_PER_VALUE = {"float16": 2, "bfloat16": 2, "float32": 4, "int8": 4}
 MIN_ROWS_PER_SHARD = 256
 MAX_ROWS_PER_SHARD = 131_072
 NEURONS_PER_FILE = 4096

@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
 from schemas.config import Config
-from schemas.tables import SCHEMA_VERSION, TABLES, Column, TableSchema
+from schemas.table_schema import Column, TableSchema
+from schemas.tables import SCHEMA_VERSION, TABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 SQL = Path(__file__).parents[1] / "schemas" / "sql"
@@ -38,7 +39,9 @@ Schema version {SCHEMA_VERSION}. `neuronmill sql --store STORE "FROM runs"` sees
 the same names. `row_id` joins `tokens`, `rows`, `labels` and the activations; `word_id`, `sentence_id` and
 `document_id` lead from there to the text. Besides the tables below there is one view of activations per component,
 `activations_resid` and `activations_mlp`: one row of one layer of one model, with the columns `row_id`, `model`,
-`layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component."""
+`layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component.
+What was dumped with `dump.mode` `topk` or `threshold` is in `sparse_resid`, `sparse_mlp`, … instead: one row per stored
+value, with the columns `model`, `layer`, `row_id`, `neuron` and `value`; what is not there is 0."""
 
 
 def pages() -> dict[str, str]:
@@ -177,7 +180,7 @@ def tables_page() -> str:
     for table in TABLES.values():
         lines += ["", *_table(table)]
     lines += ["", "## Activation views", ""]
-    for name in ("activations_block", "activations_component", "activations"):
+    for name in ("activations_block", "activations_component", "activations", "sparse_component"):
         lines += [*_sql(name), ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -14,7 +14,9 @@ from schemas.model_alias import default_alias
 
 Split = Literal["train", "dev", "test"]
 Component = Literal["resid", "mlp"]
-Dtype = Literal["float16", "bfloat16", "float32"]
+ValueDtype = Literal["float16", "bfloat16", "float32"]
+Dtype = Literal["float16", "bfloat16", "float32", "int8"]
+Mode = Literal["dense", "topk", "threshold"]
 Unit = Literal["token", "word", "sentence"]
 Pooling = Literal["last", "first", "mean", "max", "cls"]
 Method = Literal["ap", "auroc", "iou", "best_iou", "mean_diff"]
@@ -142,6 +144,17 @@ class ModelConfig(Section):
         return self.alias or default_alias(self.name, self.gguf_file, self.random_weights)
 
 
+class SampleConfig(Section):
+    """Dump a part of the rows only, drawn by hash: the same rows on any number of shards or workers."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the rows (or sentences) that is dumped; each is drawn by itself, so the count is near it, not equal."""
+    by: Literal["row", "sentence"] = "row"
+    """`row` draws words (at token unit with all their tokens; other tokens one by one); `sentence` whole sentences."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Another seed draws other rows."""
+
+
 class DumpConfig(Section):
     """Which activations are written, and how."""
 
@@ -154,7 +167,15 @@ class DumpConfig(Section):
     pooling: Pooling | None = None
     """To words: `last` (default), `first`, `mean`, `max`; to sentences: `mean` (default), `max`, `cls`, `last`."""
     dtype: Dtype = "float16"
-    """Stored dtype."""
+    """Stored dtype; `int8` stores multiples of a step per neuron, fixed by a pilot sample."""
+    mode: Mode = "dense"
+    """`dense` stores every value; `topk` the `k` largest of a row and layer, `threshold` those beyond `threshold`."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """With `topk`: values kept per row and layer, the largest in magnitude."""
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """With `threshold`: values with |x| > this are kept."""
+    sample: SampleConfig | None = None
+    """Dump only a sample of the rows."""
     encode: Literal["text", "words"] = "text"
     """Encode the sentence's raw text, or its words pre-split."""
     long_sentences: Literal["split", "truncate", "error"] = "split"
@@ -171,6 +192,18 @@ class DumpConfig(Section):
     def tunes_token_budget(self) -> bool:
         """Whether planning measures which token budget is the fastest."""
         return isinstance(self.token_budget, str)
+
+    @model_validator(mode="after")
+    def _mode_has_its_number(self) -> DumpConfig:
+        for mode, name, value in (("topk", "k", self.k), ("threshold", "threshold", self.threshold)):
+            if (self.mode == mode) != (value is not None):
+                found = f"mode is {self.mode!r} and {name} is {'missing' if value is None else value}"
+                raise ValueError(f"`dump.mode: {mode}` and `dump.{name}` go together; {found}: give both or neither")
+        if self.dtype == "int8" and self.mode != "dense":
+            raise ValueError(
+                f"`dump.dtype: int8` goes with `dump.mode: dense`; mode is {self.mode!r}: take float16 or bfloat16"
+            )
+        return self
 
 
 class ConceptConfig(Section):

@@ -5,8 +5,9 @@ A fingerprint is the SHA-256 of canonical JSON (sorted keys, no spaces). What en
 
 ==================  ==================================================================================================
 corpus              the sources' contents and splits, the reading options
-row space           the corpus, its shards, the tokenizer and encoding, the unit and pooling
-run                 the row space, the weights, components and layers, dtypes, token budget and threads per worker
+row space           the corpus, its shards, the tokenizer and encoding, the unit, pooling and sample
+run                 the row space, the weights, components and layers, dtypes, the rule of sparse dumps, token budget
+                    and threads per worker
 concepts            the corpus, the concepts' definitions, the row space
 analysis            the run, the concepts, the analysis' own section
 ==================  ==================================================================================================
@@ -35,6 +36,7 @@ def run_fingerprint(
     components: tuple[str, ...],
     layers: tuple[int, ...],
     dtype: str,
+    rule: str | None,
     token_budget: int,
     threads: int,
     device: str,
@@ -48,6 +50,7 @@ def run_fingerprint(
         components=list(components),
         layers=list(layers),
         dtype=dtype,
+        rule=rule,
         token_budget=token_budget,
         threads=threads,
         device=device,

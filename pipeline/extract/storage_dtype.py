@@ -53,6 +53,15 @@ _STORAGE = {
 }
 
 
+def stored_values(bits: npt.NDArray[np.generic], dtype: str) -> npt.NDArray[np.floating]:
+    """What ``bits`` as in :data:`Bits` stand for: float16 as it is, bfloat16 as float32, float32 as it is."""
+    if dtype == "float16":
+        return bits.view(np.float16)
+    if dtype == "bfloat16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.view(np.float32)
+
+
 def storage_dtype(name: str) -> StorageDtype:
     """The stored dtype called ``float16``, ``bfloat16`` or ``float32``; ``ValueError`` for another name."""
     if name not in _STORAGE:

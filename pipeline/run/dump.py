@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +14,15 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
+from pipeline.run.activation_files import LayerFiles, layer_blocks, pieces_of
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
+from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
-from pipeline.store.parquet import BLOCK_NEURONS, write_activations
-from pipeline.store.paths import activation_file
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
-from schemas.config import Component
 from schemas.errors import ActivationError, ConfigError, IntegrityError
 
 
@@ -38,6 +36,18 @@ class DumpJob:
     def open(self) -> DumpWorker:
         """Load the model."""
         return DumpWorker(Store.open(self.store_url).pinned(), self.plan)
+
+
+@dataclass(frozen=True)
+class ScalesJob:
+    """Recipe of the worker that chooses the scales of an ``int8`` dump."""
+
+    store_url: str
+    plan: Plan
+
+    def open(self) -> ScalesWorker:
+        """Load the model."""
+        return ScalesWorker(Store.open(self.store_url).pinned(), self.plan, open_extractor(self.plan), read_sequences)
 
 
 def open_extractor(plan: Plan) -> Extractor:
@@ -54,7 +64,7 @@ def make_extractor(loaded: LoadedModel, capture: Capture) -> Extractor:
     return Extractor(
         loaded,
         list(capture.targets),
-        dtype=capture.dtype,
+        dtype=capture.forward_dtype,
         token_budget=capture.token_budget,
         pooling=capture.pooling,
     )
@@ -84,10 +94,12 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
 class DumpWorker:
     """Turns one shard after the other into activation files, which are written while the next shard is computed."""
 
-    def __init__(self, store: Store, plan: Plan) -> None:
+    def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
+        """``scales`` of an ``int8`` dump are those of the store unless given."""
         self.store = store
         self.plan = plan
         self.extractor = open_extractor(plan)
+        self.scales = load_scales(plan, store) if scales is None else scales
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="dump-writer")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
@@ -106,21 +118,18 @@ class DumpWorker:
 
     def _commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
         """Write the shard's files and its receipt."""
-        row_ids = np.arange(task.first_row, task.first_row + task.n_rows, dtype=np.int64)
         with self.store.staging() as staging:
             for target in self.plan.capture.targets:
-                self._write(staging, *target, task.shard, row_ids, blocks.pop(target))
+                self._write(staging, target, task, blocks.pop(target))
             facts["seconds"] = round(time.monotonic() - started, 3)
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
-    def _write(self, staging: Staging, component: Component, layer: int, shard: int, row_ids: Any, values: Any) -> None:
-        """One file per block of neurons."""
-        capture = self.plan.capture
-        for block, first in enumerate(range(0, values.shape[1], BLOCK_NEURONS)):
-            path = staging.path(activation_file(self.plan.model, component, layer, block, shard))
-            part = values[:, first : first + BLOCK_NEURONS]
-            write_activations(path, part, first_neuron=first, row_ids=row_ids, dtype=capture.dtype)
+    def _write(self, staging: Staging, target: Target, shard: ShardPlan, values: Bits) -> None:
+        """The files of one layer."""
+        rows = range(shard.first_row, shard.first_row + shard.n_rows)
+        files = LayerFiles(staging, self.plan.model, *target, shard.shard, rows, self.scales.get(target))
+        files.write(values, layer_blocks(pieces_of(values.shape[1])), self.plan.capture)
 
 
 def _versions(libraries: dict[str, str]) -> str:
@@ -150,7 +159,9 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
     tasks = [shard for shard in plan.shards if shard.key not in finished]
     if tasks:
         refuse_other_libraries(plan)
-    store.check_space(sum(shard.n_rows for shard in tasks) * plan.capture.bytes_per_row)
+    if plan.capture.mode != "threshold":  # what a threshold keeps is not known before
+        store.check_space(sum(shard.n_rows for shard in tasks) * plan.capture.bytes_per_row)
+    ensure_scales(plan, store, executor, progress, ScalesJob(store.url, plan))
     progress.start(f"dump {plan.model}", len(plan.shards), "shards", len(plan.shards) - len(tasks))
 
     def on_success(outcome: Outcome) -> None:

@@ -21,9 +21,10 @@ from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
-from pipeline.store.parquet import BLOCK_NEURONS, Values
+from pipeline.store.parquet import BLOCK_NEURONS
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
+from pipeline.store.value_columns import Values
 from schemas.config import Component, Config
 from schemas.errors import IncompleteError
 
@@ -184,7 +185,7 @@ class ActivationFold:
             selected = self.counted[shard]
             if len(selected):
                 bits: Values = self.read(task, shard).take(selected, axis=1)  # contiguous, unlike [:, selected]
-                yield Batch(shard, bits, selected, self.plan.capture.dtype)
+                yield Batch(shard, bits, selected, self.plan.capture.value_dtype)
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
@@ -194,4 +195,4 @@ class ActivationFold:
 
     def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:
         """All rows of one shard as float32, (n, T)."""
-        return Batch(shard, self.read(task, shard), np.arange(shard.n_rows), self.plan.capture.dtype).values()
+        return Batch(shard, self.read(task, shard), np.arange(shard.n_rows), self.plan.capture.value_dtype).values()

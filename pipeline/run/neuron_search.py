@@ -75,8 +75,8 @@ class SearchWorker:
         self.fold = ActivationFold(store, job.plan)
         self.labels = ShardCache(SplitLabels(store, job.plan, job.labels, job.concepts).load)
         self.threads = kernel_threads(job.plan.config)
-        self.is_rounded = job.plan.capture.dtype == "float32"
-        self.dtype = (job.plan.config.search.round_to or "") if self.is_rounded else job.plan.capture.dtype
+        self.is_rounded = job.plan.capture.value_dtype == "float32"
+        self.dtype = (job.plan.config.search.round_to or "") if self.is_rounded else job.plan.capture.value_dtype
 
     def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
         """Fold the states of every split, score, and leave the scores in the store."""

@@ -12,8 +12,12 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from pipeline.extract.model_facts import ModelInfo
-from schemas.config import Component, Config, Dtype, Pooling, Unit
+from pipeline.extract.row_sample import RowSample
+from schemas.config import Component, Config, Dtype, Mode, Pooling, Unit, ValueDtype
 from schemas.errors import SchemaVersionError
+
+#: Bytes that say which neuron and row a value of a sparse file is of.
+_BYTES_OF_PLACE = 1
 
 
 def library_versions() -> dict[str, str]:
@@ -55,6 +59,27 @@ class Capture:
     token_budget: int
     threads: int
     device: Literal["cpu", "cuda"]
+    mode: Mode = "dense"
+    k: int | None = None
+    threshold: float | None = None
+    sample: RowSample | None = None
+
+    @property
+    def value_dtype(self) -> ValueDtype:
+        """Dtype of the values as they are read back: those of ``int8`` are exact in float16."""
+        return "float16" if self.dtype == "int8" else self.dtype
+
+    @property
+    def forward_dtype(self) -> ValueDtype:
+        """Dtype of the rows between forward pass and file: ``int8`` rounds once, from float32."""
+        return "float32" if self.dtype == "int8" else self.dtype
+
+    @property
+    def rule(self) -> str | None:
+        """What is kept of the model's values, where that is not all: `topk K`, `threshold X` or `int8`."""
+        if self.mode == "dense":
+            return "int8" if self.dtype == "int8" else None
+        return f"topk {self.k}" if self.mode == "topk" else f"threshold {self.threshold!r}"
 
     @property
     def targets(self) -> tuple[tuple[Component, int], ...]:
@@ -62,15 +87,24 @@ class Capture:
         return tuple((c, layer) for c in self.components for layer in self.layers if c == "resid" or layer > 0)
 
     @property
-    def bytes_per_row(self) -> int:
-        """Bytes of one row over all targets, before compression."""
-        return sum(self.bytes_per_target_row)
+    def memory_per_row(self) -> int:
+        """Bytes of one row over all targets in a worker's memory."""
+        return sum(self.memory_per_target_row)
 
     @property
-    def bytes_per_target_row(self) -> list[int]:
-        """Bytes of one row of each target, before compression."""
-        itemsize = 4 if self.dtype == "float32" else 2
+    def memory_per_target_row(self) -> list[int]:
+        """Bytes of one row of each target in a worker's memory."""
+        itemsize = 4 if self.forward_dtype == "float32" else 2
         return [itemsize * self.widths[component] for component, _ in self.targets]
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row over all targets in files, before compression; with a threshold, at most."""
+        widths = [self.widths[component] for component, _ in self.targets]
+        value = {"int8": 1, "float32": 4}.get(self.dtype, 2)
+        if self.mode == "topk":
+            return (value + _BYTES_OF_PLACE) * sum(min(self.k or 0, width) for width in widths)
+        return value * sum(widths)
 
 
 @dataclass(frozen=True)
@@ -120,6 +154,7 @@ class Plan:
         capture = dict(data["capture"])
         capture["components"] = tuple(capture["components"])
         capture["layers"] = tuple(capture["layers"])
+        capture["sample"] = RowSample(**capture["sample"]) if capture["sample"] else None
         return cls(
             **{
                 **data,

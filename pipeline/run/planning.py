@@ -6,7 +6,7 @@ receipt, so an interrupted plan goes on where it stopped.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Literal, cast
 
 from pipeline.corpus.scan import scan
@@ -14,6 +14,7 @@ from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.model import choose_device
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.extract.model_info import describe_model
+from pipeline.extract.row_sample import RowSample
 from pipeline.extract.rows import check_pooling
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.annotation import annotated_corpus
@@ -71,6 +72,10 @@ def choose_capture(config: Config, info: ModelInfo, frozen: Capture | None = Non
         token_budget=_token_budget(dump, device, frozen),
         threads=executor.threads or (frozen and frozen.threads) or max(1, usable_cores() // executor.workers),
         device=device,
+        mode=dump.mode,
+        k=dump.k,
+        threshold=dump.threshold,
+        sample=RowSample(**dump.sample.model_dump()) if dump.sample else None,
     )
     if not capture.targets:
         raise ConfigError(
@@ -104,7 +109,12 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
         record = _scan(config, store, capture, encoder, progress, unread)
     check_concepts(config.concepts, record.summary)
     space_id = fingerprint(
-        kind="rows", corpus=record.fingerprint, encoder=encoder.fingerprint, unit=capture.unit, pooling=capture.pooling
+        kind="rows",
+        corpus=record.fingerprint,
+        encoder=encoder.fingerprint,
+        unit=capture.unit,
+        pooling=capture.pooling,
+        sample=asdict(capture.sample) if capture.sample else None,
     )[:12]
     if earlier:
         _refuse_other_inputs(earlier, config, info, capture, space_id)
@@ -112,6 +122,11 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     space, shards = write_shards(store, record, space_id, capture, encoder, progress)
     if not was_cut:
         write_quarantine(store, unread)
+    if capture.sample and not any(shard.n_rows for shard in shards):
+        raise ConfigError(
+            f"dump.sample: {capture.sample} draws none of the corpus' rows; raise `share` or change `seed`, "
+            "and plan into another `store`"
+        )
     plan = _assemble(config, info, capture, record, space, shards)
     if earlier and earlier.shards != plan.shards:
         raise StoreError(
@@ -119,7 +134,8 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
             "`neuronmill verify` says which files are wrong"
         )
     if earlier is None:
-        store.check_space(plan.n_bytes)
+        if capture.mode != "threshold":  # what a threshold keeps is not known before
+            store.check_space(plan.n_bytes)
         if config.dump.tunes_token_budget:
             plan = _assemble(config, info, _tuned(plan, store, progress), record, space, shards)
     save_plan(store, plan)
@@ -145,13 +161,14 @@ def _scan(
     summary = scan(corpus, unread.append)
     progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
     rows_per_shard = config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)
-    cut_by = fingerprint(encoder=encoder.fingerprint, unit=capture.unit)[:12]
+    sample = asdict(capture.sample) if capture.sample else None
+    cut_by = fingerprint(encoder=encoder.fingerprint, unit=capture.unit, sample=sample)[:12]
     return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)
 
 
 def _rows_per_shard(dump: DumpConfig, capture: Capture) -> int:
     """As many rows as a worker's memory allows, which holds :data:`MAX_UNFINISHED` shards."""
-    fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.bytes_per_row)
+    fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.memory_per_row)
     return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
 
 
@@ -171,6 +188,7 @@ def _assemble(
         components=capture.components,
         layers=capture.layers,
         dtype=capture.dtype,
+        rule=capture.rule,
         token_budget=capture.token_budget,
         threads=capture.threads,
         device=capture.device,
@@ -218,7 +236,7 @@ def preview(config: Config) -> list[str]:
     if config.annotate is None:
         check_concepts(config.concepts, summary)
     per_unit = {"token": _TOKENS_PER_WORD * summary.n_words, "word": summary.n_words, "sentence": summary.n_sentences}
-    n_rows = round(per_unit[capture.unit])
+    n_rows = round(per_unit[capture.unit] * (capture.sample.share if capture.sample else 1))
     n_shards = -(-n_rows // (config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)))
     n_bytes = n_rows * capture.bytes_per_row
     layers = f"{len(capture.targets)} layers captured, {capture.bytes_per_row:,} bytes a row"

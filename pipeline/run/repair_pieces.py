@@ -13,7 +13,6 @@ from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.scan import scan
 from pipeline.corpus.sentence import Quarantined
 from pipeline.corpus.sources import digest, expand
-from pipeline.extract.rows import assign_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, load_corpus_record
 from pipeline.run.dump import DumpJob, dump_stage, refuse_other_libraries
@@ -24,7 +23,7 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.retokenise import plan_encoder
 from pipeline.run.row_space import claim_row_space, encode_in_batches, stored_sentences, write_row_shard
-from pipeline.run.shards import write_quarantine
+from pipeline.run.shards import row_counter, write_quarantine
 from pipeline.run.work import Executor, Outcome, run_tasks
 from pipeline.store.store import Store
 from schemas.errors import CorpusError, ModelError, StoreError
@@ -52,7 +51,7 @@ def redo_corpus(
             contents = cut_shards(
                 read_corpus(record.corpus, lambda _: None),
                 encoder,
-                lambda encoded: assign_rows(encoded, plan.capture.unit, plan.capture.pooling).n_rows,
+                row_counter(plan.capture),
                 record.rows_per_shard,
                 [known[f"shard-{before:05d}"] for before in range(shard)],
                 skip=record.corpus.on_error == "skip",
@@ -105,7 +104,7 @@ def _cutter(store: Store, plans: Sequence[Plan], record: CorpusRecord) -> tuple[
 def redo_rows(store: Store, plan: Plan, keys: Sequence[str], progress: Progress) -> None:
     """Tokenise the stored sentences of these shards again, and write their rows and tokens."""
     encoder = plan_encoder(store, plan)
-    space = claim_row_space(store, plan.row_space, plan.capture.unit, plan.capture.pooling)
+    space = claim_row_space(store, plan.row_space, plan.capture.unit, plan.capture.pooling, plan.capture.sample)
     progress.start(f"repair rows of {plan.model}", len(keys), "shards")
     for shard in plan.shards:
         if shard.key in keys:

@@ -20,7 +20,7 @@ from schemas.errors import ConceptError, ConfigError
 def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress) -> None:
     """List in the manifest whatever the plan and its settings have finished; no work is done again."""
     capture = plan.capture
-    register_shards(store, claim_row_space(store, plan.row_space, capture.unit, capture.pooling))
+    register_shards(store, claim_row_space(store, plan.row_space, capture.unit, capture.pooling, capture.sample))
     for receipt in store.receipts("quarantine").values():
         store.advance("quarantine", "corpus", receipt.files)
     labelled = store.receipts(planned_concepts(plan, store).stage)

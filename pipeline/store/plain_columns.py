@@ -49,7 +49,7 @@ def _is_plain(chunk: Any, n_bytes: int) -> bool:
 def _read(descriptor: int, chunk: Any, row: npt.NDArray[Any]) -> bool:
     """One chunk into ``row``; False unless its header says that one page holds all of it."""
     header = bytearray(chunk.total_compressed_size - row.nbytes)
-    n_read = os.preadv(descriptor, [header, memoryview(row).cast("B")], chunk.data_page_offset)
+    n_read = os.preadv(descriptor, [header, row.data.cast("B")], chunk.data_page_offset)
     return n_read == chunk.total_compressed_size and _first_page(header) == (0, row.nbytes)
 
 

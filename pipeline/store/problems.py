@@ -12,7 +12,8 @@ class Problem:
     path: str
     """The file."""
     rule: str
-    """What does not hold. Of a file: `missing`, `n_bytes`, `sha256`, `unreadable`, `n_rows`, `finite`. Of ids:
+    """What does not hold. Of a file: `missing`, `n_bytes`, `sha256`, `unreadable`, `n_rows`, `finite`; of a
+    sparse one also `n_values`, `range`, `sorted`, `zero`. Of ids:
     `document_id`, `sentence_id`, `word_id`, `row_id`, `row_space`, `concept`. Of records: `receipt`, `manifest`,
     `snapshot`, `conflict`. Of what was planned: `plan`, `token`."""
     found: str

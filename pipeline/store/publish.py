@@ -24,7 +24,15 @@ from pipeline.store.sql import connect
 from pipeline.store.staging import Staging
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
-from pipeline.store.views import activations_select, components, empty_select, sql_text, table_select
+from pipeline.store.views import (
+    activation_files,
+    activations_select,
+    components,
+    empty_select,
+    sparse_select,
+    sql_text,
+    table_select,
+)
 from schemas.errors import StoreError
 from schemas.tables import SCHEMA_VERSION, TABLES
 
@@ -43,7 +51,8 @@ _COPIED = {
 
 _MAX_CONFLICTS = 100
 _MACROS = (
-    "sentences, words, tokens, rows, labels, activations_<component> and activations read the store's Parquet files: "
+    "sentences, words, tokens, rows, labels, activations_<component>, activations and (of dumps with mode topk or "
+    "threshold) sparse_<component> read the store's Parquet files: "
     "FROM words('/path/to/store'). Or once SET file_search_path = '/path/to/store', then FROM words(). "
     "The store is the folder that holds snapshots/."
 )
@@ -161,12 +170,17 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
             _comment(connection, "MACRO TABLE", table, TABLES[table].row)
     found = components(manifest)
     for component in found:
-        body = activations_select(manifest.files("activations", component=component))
+        body = activations_select(activation_files(manifest, component))
         for name in (f"activations_{component}", *(["activations"] if component == found[0] else [])):
             _create_macro(connection, name, body)
             _comment(
                 connection, "MACRO TABLE", name, "one row of one layer of one model: row_id, model, layer, n0000, …"
             )
+
+    for component in components(manifest, sparse=True):
+        name = f"sparse_{component}"
+        _create_macro(connection, name, sparse_select(activation_files(manifest, component, sparse=True)))
+        _comment(connection, "MACRO TABLE", name, "one stored value: model, layer, row_id, neuron, value; 0 elsewhere")
 
 
 def _create_macro(connection: duckdb.DuckDBPyConnection, name: str, body: str) -> None:

@@ -21,7 +21,7 @@ class FileEntry:
     path: str
     """Relative path."""
     n_rows: int
-    """Rows of a Parquet file; 0 for others."""
+    """Rows of a Parquet file (of a sparse activation file: those it is about, not its values); 0 for others."""
     n_bytes: int
     """Size."""
     sha256: str
@@ -46,6 +46,14 @@ class FileEntry:
     """Fingerprint of the concepts (labels, concepts)."""
     run: str | None = None
     """Run."""
+    rule: str | None = None
+    """What was kept of the model's values, where not all was: `topk K`, `threshold X` or `int8` (activations)."""
+    loss: float | None = None
+    """With a rule: share of the sum of squares of the file's values that was not kept."""
+    n_values: int | None = None
+    """Values of a sparse activation file; all others of its rows and neurons are 0."""
+    n_clipped: int | None = None
+    """`int8`: values beyond the largest code."""
 
     @classmethod
     def of(cls, path: str, **facts: Any) -> FileEntry:
@@ -56,6 +64,11 @@ class FileEntry:
     def to_dict(self) -> dict[str, Any]:
         """Fields that are set, for JSON."""
         return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a sparse activation file."""
+        return self.n_values is not None
 
     @property
     def neurons(self) -> range:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.store import paths
+from pipeline.store.footer import ActivationFooter
 from pipeline.store.immutability import refuse_overwrite
 from pipeline.store.manifest import Changes, Manifest, ManifestLog
 from pipeline.store.open_storage import open_storage
@@ -124,8 +125,9 @@ class Store:
     ) -> Receipt:
         """Make the staged files part of the store and create the receipt ``stage``/``key``.
 
-        Rows (and the neurons of activation files) are read from the Parquet footers; ``n_rows`` gives them for other
-        files. If there is a receipt already it wins: it is returned and the staged files are dropped.
+        Rows (of activation files also neurons, and what was kept by which rule) are read from the Parquet footers;
+        ``n_rows`` gives them for other files. If there is a receipt already it wins: it is returned and the staged
+        files are dropped.
 
         On a local store the files get their names; one of a name with other content may be there only if no record
         lists it, :class:`StoreError` otherwise (committed files never change). A remote store has no locks, so its
@@ -290,12 +292,14 @@ def _describe(file: Path, path: str, n_rows: int | None) -> FileEntry:
         raise StoreError(f"{path}: was staged but never written; write the file before the commit")
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    facts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
     if path.endswith(".parquet"):
         metadata = pq.read_metadata(file)
         facts["n_rows"] = metadata.num_rows
         if path.startswith("activations/"):
-            facts |= _neurons_of(metadata.schema.names, path)
+            footer = ActivationFooter.of(metadata, path)
+            facts |= {} if footer.is_sparse else _neurons_of(metadata.schema.names, path)
+            facts |= footer.entry_facts(metadata.num_rows)
     elif n_rows is not None:
         facts["n_rows"] = n_rows
     return FileEntry.of(path, **{"n_rows": 0, **facts}, n_bytes=file.stat().st_size, sha256=digest)

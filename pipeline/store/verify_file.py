@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.store.footer import ActivationFooter
 from pipeline.store.parquet import ActivationReader
 from pipeline.store.paths import partitions
 from pipeline.store.problems import Problem
 from pipeline.store.receipts import FileEntry
+from pipeline.store.sparse import sparse_problems
 from pipeline.store.staging import Staging
 from pipeline.store.storage import LocalStorage, Storage
-from schemas.config import Dtype
+from schemas.config import ValueDtype
 from schemas.errors import IntegrityError, StoreError
 from schemas.tables import neuron_column
 
@@ -31,7 +33,7 @@ _CHUNK_BYTES = 4 << 20
 _VALUE_BYTES = 16 << 20
 _CHUNK_NEURONS = 256
 #: All exponent bits set: infinity or NaN.
-_EXPONENT: dict[Dtype, int] = {"float16": 0x7C00, "bfloat16": 0x7F80}
+_EXPONENT: dict[ValueDtype, int] = {"float16": 0x7C00, "bfloat16": 0x7F80}
 #: Tables that are numbered without gaps, from shard to shard, and the column that numbers them.
 NUMBERED = {
     "documents": "document_id",
@@ -115,6 +117,8 @@ def _check_values(storage: LocalStorage, entry: FileEntry) -> FileFacts:
     ids, concepts = None, frozenset[str]()
     try:
         with pq.ParquetFile(storage.open_input(entry.path)) as file:
+            if entry.is_sparse:
+                return _check_sparse(entry, file)
             n_rows = file.metadata.num_rows
             if n_rows != entry.n_rows:
                 problems.append(Problem(entry.path, "n_rows", f"{n_rows:,} instead of {entry.n_rows:,}"))
@@ -131,6 +135,20 @@ def _check_values(storage: LocalStorage, entry: FileEntry) -> FileFacts:
     except (OSError, pa.ArrowInvalid, IntegrityError) as error:
         problems.append(Problem(entry.path, "unreadable", str(error)))
     return FileFacts(entry, tuple(problems), ids, concepts)
+
+
+def _check_sparse(entry: FileEntry, file: pq.ParquetFile) -> FileFacts:
+    """The counts and values of a sparse activation file; its row ids are those of its footer."""
+    footer = ActivationFooter.of(file.metadata, entry.path)
+    if footer.rows is None:
+        return FileFacts(entry, (Problem(entry.path, "unreadable", "is no sparse file, and is recorded as one"),))
+    counts = (
+        ("n_rows", len(footer.rows), entry.n_rows),
+        ("n_values", file.metadata.num_rows, entry.n_values),
+    )
+    wrong = [(rule, f"{found:,} instead of {recorded:,}") for rule, found, recorded in counts if found != recorded]
+    problems = tuple(Problem(entry.path, rule, found) for rule, found in (*wrong, *sparse_problems(file, footer)))
+    return FileFacts(entry, problems, (footer.rows[0], footer.rows[-1]) if footer.rows else None)
 
 
 def _span(ids: npt.NDArray[np.int64]) -> tuple[int, int] | None:
@@ -160,7 +178,7 @@ def _check_finite(storage: Storage, entry: FileEntry, n_rows: int) -> Iterator[P
         return
 
 
-def _all_finite(values: npt.NDArray[Any], dtype: Dtype) -> bool:
+def _all_finite(values: npt.NDArray[Any], dtype: ValueDtype) -> bool:
     """Neuron by neuron, whose values fit into the processor's cache: the exponents' bits, then their largest."""
     if dtype == "float32":
         return all(bool(np.isfinite(column).all()) for column in values)
@@ -169,7 +187,7 @@ def _all_finite(values: npt.NDArray[Any], dtype: Dtype) -> bool:
     return all(int(np.bitwise_and(column, exponent, out=bits).max(initial=0)) != exponent for column in values)
 
 
-def _is_finite(values: npt.NDArray[Any], dtype: Dtype) -> npt.NDArray[np.bool_]:
+def _is_finite(values: npt.NDArray[Any], dtype: ValueDtype) -> npt.NDArray[np.bool_]:
     if dtype == "float32":
         finite: npt.NDArray[np.bool_] = np.isfinite(values)
     else:

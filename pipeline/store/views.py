@@ -1,4 +1,4 @@
-"""DuckDB views over a store: one per table, and one per component for activations.
+"""DuckDB views over a store: one per table, and one per component for activations (and one for sparse ones).
 
 Each view is a file of ``schemas/sql``; ``{files}`` in it becomes the manifest's list of files, never a glob (DuckDB's
 globs see staged and torn files). A table without files is an empty view with the right columns.
@@ -45,17 +45,26 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
     for component in sorted({*COMPONENTS[:2], *found}):
         body = _NO_ACTIVATIONS
         if component in found:
-            body = activations_select(manifest.files("activations", component=component), storage)
+            body = activations_select(activation_files(manifest, component), storage)
         connection.execute(f"CREATE VIEW activations_{component} AS\n{body}")
+    for component in components(manifest, sparse=True):
+        body = sparse_select(activation_files(manifest, component, sparse=True), storage)
+        connection.execute(f"CREATE VIEW sparse_{component} AS\n{body}")
     first = found[0] if found else COMPONENTS[0]
     connection.execute(f"CREATE VIEW activations AS\n{_template('activations').replace('{component}', first)}")
 
 
-def components(manifest: Manifest) -> list[str]:
-    """Components that have activation files, in the order of :data:`COMPONENTS`."""
-    found = {entry.component for entry in manifest.files("activations") if entry.component}
+def components(manifest: Manifest, *, sparse: bool = False) -> list[str]:
+    """Components that have wide (or sparse) activation files, in the order of :data:`COMPONENTS`."""
+    entries = manifest.files("activations")
+    found = {entry.component for entry in entries if entry.component and entry.is_sparse == sparse}
     order = {name: index for index, name in enumerate(COMPONENTS)}
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+
+
+def activation_files(manifest: Manifest, component: str, *, sparse: bool = False) -> list[FileEntry]:
+    """Wide (or sparse) activation files of a component."""
+    return [e for e in manifest.files("activations", component=component) if e.is_sparse == sparse]
 
 
 def table_select(table: str, entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
@@ -89,6 +98,11 @@ def _blocks_select(entries: Sequence[FileEntry], storage: Storage | None) -> str
         sources.append(f"{source} AS block_{block}")
     joined = sources[0] + "".join(f"\nJOIN {source}\nUSING (model, layer, row_id)" for source in sources[1:])
     return _template("activations_component").replace("{blocks}", joined)
+
+
+def sparse_select(entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
+    """The SELECT of one component's sparse activations; ``storage`` as in :func:`activations_select`."""
+    return _template("sparse_component").replace("{files}", _files(entries, storage))
 
 
 def empty_select(table: str) -> str:

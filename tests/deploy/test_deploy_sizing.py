@@ -25,11 +25,11 @@ def _capture(components: tuple, dtype: str) -> Capture:
     )
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8"])
 @pytest.mark.parametrize("components", [("resid",), ("mlp",), ("resid", "mlp")])
 def test_bytes_per_row_are_the_planners(components, dtype):
     size = size_run(MINILM, 1000, components=components, dtype=dtype)
-    assert size.bytes_per_row == _capture(components, dtype).bytes_per_row
+    assert size.bytes_per_row == _capture(components, dtype).memory_per_row
 
 
 def test_the_demo():

@@ -146,3 +146,22 @@ def test_any_bytes_get_a_config_error(tmp_path_factory: pytest.TempPathFactory, 
     path.write_bytes(content)
     with pytest.raises(ConfigError):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("dump", "said"),
+    [
+        ({"mode": "topk"}, "`dump.mode: topk` and `dump.k` go together; mode is 'topk' and k is missing"),
+        ({"k": 3}, "`dump.mode: topk` and `dump.k` go together; mode is 'dense' and k is 3"),
+        ({"mode": "threshold", "k": 3}, "mode is 'threshold' and k is 3"),
+        ({"mode": "threshold"}, "mode is 'threshold' and threshold is missing"),
+        ({"mode": "topk", "k": 3, "threshold": 1.0}, "mode is 'topk' and threshold is 1.0"),
+        ({"mode": "topk", "k": 3, "dtype": "int8"}, "`dump.dtype: int8` goes with `dump.mode: dense`; mode is 'topk'"),
+        ({"mode": "threshold", "threshold": -1.0}, "threshold"),
+        ({"sample": {"share": 0}}, "share"),
+        ({"sample": {"share": 1.5}}, "share"),
+        ({"sample": {"share": 0.5, "seed": -1}}, "seed"),
+    ],
+)
+def test_smaller_dumps_have_what_they_need(tmp_path: Path, dump: dict[str, Any], said: str) -> None:
+    assert said in refusal(tmp_path / "a.yaml", yaml.safe_dump({**_SMALL, "dump": dump}))

@@ -125,7 +125,14 @@ def _is_older(store: Store, current: str, manifest: Manifest) -> bool:
 def _build(store: Store, manifest: Manifest, snapshot: str, staging: Staging) -> None:
     folder = paths.snapshot_folder(snapshot)
     staging.path(f"{folder}/manifest.json").write_bytes(manifest.to_json())
-    _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    try:
+        _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    except (duckdb.IOException, duckdb.TransactionException) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"store {store.url}: the snapshot cannot be written ({reason}); free or mend the disk and publish again, "
+            "nothing else is lost"
+        ) from error
 
 
 def _build_database(store: Store, manifest: Manifest, snapshot: str, file: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from pipeline.store.verify import verify
 
-#: Tables that tell how a run went (seconds, attempts, the config with the store's path), with the columns that may differ.
+#: Tables that tell how a run went (seconds, attempts, the config with the store's path): columns that may differ.
 _TOLD = {"runs": ("config",), "shards": ("seconds", "attempt")}
 #: Facts of receipts about how a piece of work went.
 _CIRCUMSTANCES = ("attempt", "seconds")
@@ -24,8 +24,8 @@ _CIRCUMSTANCES = ("attempt", "seconds")
 def final_state(url: str) -> dict[str, Any]:
     """Everything in a finished store but circumstances: the same for every undisturbed or disturbed run of one config.
 
-    Every byte of every table that depends on corpus, model and config is in it by its SHA-256 (of the bytes on the disk,
-    not of what a receipt says), ``runs`` and ``shards`` by their rows.
+    Every byte of every table that depends on corpus, model and config is in it by the SHA-256 of the bytes on the
+    disk (not of what a receipt says), ``runs`` and ``shards`` by their rows.
     """
     store = Store.open(url)
     root = Path(url)

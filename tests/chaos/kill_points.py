@@ -51,10 +51,10 @@ class KillPoints:
         """The first folder inside the store of what is written; None for what is elsewhere."""
         last = arguments[-1] if len(arguments) > 1 and isinstance(arguments[-1], str | os.PathLike) else arguments[0]
         if isinstance(last, int):
-            last = os.readlink(f"/proc/self/fd/{last}")
+            last = Path(f"/proc/self/fd/{last}").readlink()
         folder = options.get("dir_fd")
         if folder is not None:  # how shutil.rmtree works
-            last = Path(os.readlink(f"/proc/self/fd/{folder}"), last)
+            last = Path(f"/proc/self/fd/{folder}").readlink() / last
         path = os.fspath(last)
         if not path.startswith(self.store):
             return None

@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -116,11 +115,7 @@ class Siege:
         while missing:
             family = next(kinds for kinds in _FAMILIES if missing[0] in kinds)
             group = [kind for kind in missing if kind in family][: _GROUP if len(family) > 1 else 1]
-            began = time.monotonic()
-            hits = self._attack(group, reach)
-            with (self.folder / "siege.log").open("a") as log:
-                log.write(f"{time.monotonic() - began:.1f} s: {group} hit {hits}, {self.life.drive.notes.stage()}\n")
-            for kind in hits:
+            for kind in self._attack(group, reach):
                 missing.remove(kind)
                 self.tally.kills[kind] += 1
                 self.life.allowed += _IN_FLIGHT[kind]

@@ -28,8 +28,8 @@ class Target:
         found = []
         try:
             for process in self.driver.children(recursive=True):
-                if process.status() != psutil.STATUS_ZOMBIE and self.sign in " ".join(process.cmdline()):
-                    found.append(process)
+                is_alive = process.status() != psutil.STATUS_ZOMBIE
+                found += [process] if is_alive and self.sign in " ".join(process.cmdline()) else []
         except psutil.NoSuchProcess:  # one of them ended while we looked
             pass
         return found

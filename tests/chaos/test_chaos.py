@@ -1,4 +1,4 @@
-"""Kills at random: of drivers between any two storage operations, of workers, actors and nodes. Every store comes out equal.
+"""Random kills: of drivers between any two storage operations, of workers, actors and nodes; every store comes out equal.
 
 ``NEURONMILL_CHAOS_SEED`` repeats a siege; the seed is in the message of a failure.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections import Counter
 
 import pytest
@@ -64,12 +65,13 @@ def test_the_undisturbed_store_has_something_of_everything(undisturbed):
     assert state["published"]["rankings"]
 
 
+@pytest.mark.timeout(900)
 def test_ten_kills(inputs, undisturbed, tmp_path, capsys):
     plan = Counter(dict.fromkeys((*DRIVER_KINDS, *PROCESS_KINDS, *RAY_KINDS), 1)) + Counter({DRIVER_KINDS[0]: 2})
     assert plan.total() == 10
     lines = siege(inputs, undisturbed, tmp_path, plan)
     with capsys.disabled():
-        print("\n" + "\n".join(lines))
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")
 
 
 @pytest.mark.slow
@@ -79,4 +81,4 @@ def test_two_hundred_kills(inputs, undisturbed, tmp_path, capsys):
     plan[DRIVER_KINDS[0]] = 200 - plan.total()
     lines = siege(inputs, undisturbed, tmp_path, plan)
     with capsys.disabled():
-        print("\n" + "\n".join(lines))
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Random kills of drivers between any two storage operations, of workers, actors and nodes: every store comes out equal.
+"""Random kills of drivers between two storage operations, of workers, actors and nodes: every store comes out equal.
 
 ``NEURONMILL_CHAOS_SEED`` repeats a siege; the seed is in the message of a failure.
 """

@@ -27,6 +27,8 @@ from schemas.tables import TABLES, words_schema
 ENCODE_BATCH = 512
 #: Tokens of a shard at most: the text of a shard is in memory when it is planned.
 TOKENS_PER_SHARD = 2**20
+#: Characters handed to it at once, unless one sentence alone has more: a token takes some hundred bytes there.
+ENCODE_CHARACTERS = 1 << 20
 
 
 @dataclass
@@ -117,7 +119,7 @@ def _encoded(
     sentences: Iterator[Sentence], encoder: Encoder, skip: bool
 ) -> Iterator[tuple[Sentence, EncodedSentence | Quarantined]]:
     """Sentences with their tokens; with ``skip``, those that the encoder refuses come with what is wrong."""
-    while batch := list(islice(sentences, ENCODE_BATCH)):
+    for batch in _batches(sentences):
         try:
             encoded: Sequence[EncodedSentence | Quarantined] = encoder.encode(
                 [(s.text, s.words, s.spans) for s in batch]
@@ -125,6 +127,20 @@ def _encoded(
         except CorpusError:
             encoded = [_encode_one(sentence, encoder, skip) for sentence in batch]  # now with the place
         yield from zip(batch, encoded, strict=True)
+
+
+def _batches(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
+    """Runs of up to :data:`ENCODE_BATCH` sentences with up to :data:`ENCODE_CHARACTERS`; each has at least one."""
+    batch: list[Sentence] = []
+    n_characters = 0
+    for sentence in sentences:
+        if batch and (len(batch) == ENCODE_BATCH or n_characters + len(sentence.text) > ENCODE_CHARACTERS):
+            yield batch
+            batch, n_characters = [], 0
+        batch.append(sentence)
+        n_characters += len(sentence.text)
+    if batch:
+        yield batch
 
 
 def _encode_one(sentence: Sentence, encoder: Encoder, skip: bool) -> EncodedSentence | Quarantined:

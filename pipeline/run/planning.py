@@ -102,7 +102,8 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     capture = choose_capture(config, info, earlier.capture if earlier else None)
     encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
     unread: list[Quarantined] = []
-    if earlier and is_cut(store):
+    is_known = earlier is not None and is_cut(store)
+    if is_known:
         record = load_corpus_record(store)
         refuse_changed_files(store, record)
     else:
@@ -118,9 +119,8 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     )[:12]
     if earlier:
         _refuse_other_inputs(earlier, config, info, capture, space_id)
-    was_cut = is_cut(store)
     space, shards = write_shards(store, record, space_id, capture, encoder, progress)
-    if not was_cut:
+    if not is_known and not store.files("quarantine"):  # a plan killed right after the cut has not got to it
         write_quarantine(store, unread)
     if capture.sample and not any(shard.n_rows for shard in shards):
         raise ConfigError(

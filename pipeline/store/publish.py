@@ -135,7 +135,14 @@ def build_snapshot(store: Store, manifest: Manifest, snapshot: str, staging: Sta
     """Stage the files of a snapshot: the list of files and the DuckDB file, which is made of the store's files."""
     folder = paths.snapshot_folder(snapshot)
     staging.path(f"{folder}/manifest.json").write_bytes(manifest.to_json())
-    _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    try:
+        _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    except (duckdb.IOException, duckdb.TransactionException) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"store {store.url}: the snapshot cannot be written ({reason}); free or mend the disk and publish again, "
+            "nothing else is lost"
+        ) from error
 
 
 def _build_database(store: Store, manifest: Manifest, snapshot: str, file: Path) -> None:

@@ -26,6 +26,7 @@ class Staging:
     """A folder for the files of one commit, under the names they will have in the store."""
 
     def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         if isinstance(storage, LocalStorage):
             self.folder = storage.folder / STAGING / owned_name("work")
         else:
@@ -34,6 +35,8 @@ class Staging:
 
     def path(self, final: str) -> Path:
         """Local path to write the file that will be ``final`` in the store; its folder exists."""
+        if isinstance(self._storage, LocalStorage):
+            self._storage.check_place()
         local = self.folder / checked(final)
         local.parent.mkdir(parents=True, exist_ok=True)
         self._paths.add(final)

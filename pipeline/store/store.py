@@ -7,6 +7,7 @@ files, and the same work done again gives the same files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,10 @@ from pipeline.store.storage import LocalStorage, Storage
 from schemas.errors import IntegrityError, SchemaVersionError, StoreError, StoreLocationError
 from schemas.tables import SCHEMA_VERSION
 
+#: What an operating system says of a disk that is full, over its quota, read-only, broken or gone.
+DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENOENT}
+)
 _FORMAT = "neuronmill"
 _HASHING_THREADS = min(4, os.cpu_count() or 1)
 _NEURON = re.compile(r"n(\d{4,})")
@@ -108,10 +113,20 @@ class Store:
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
-        """A staging folder, removed at the end with everything that was not committed."""
+        """A staging folder, removed at the end with everything that was not committed.
+
+        A disk that refuses a file there is a :class:`StoreError`.
+        """
         staging = Staging(self.storage)
         try:
             yield staging
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise StoreError(
+                f"store {self.url}: a file cannot be written ({os.strerror(error.errno)}); what is finished is kept: "
+                "free or mend the disk and start the same command again to resume"
+            ) from error
         finally:
             staging.discard()
 

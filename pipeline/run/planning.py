@@ -6,7 +6,7 @@ receipt, so an interrupted plan goes on where it stopped.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Literal, cast
 
 from pipeline.corpus.scan import scan
@@ -31,13 +31,13 @@ from pipeline.run.pilot import tune_token_budget
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_plan
 from pipeline.run.progress import Progress
-from pipeline.run.row_space import RowSpace
+from pipeline.run.row_space import RowSpace, cut_id, row_space_id
 from pipeline.run.shards import write_quarantine, write_shards
 from pipeline.run.work import MAX_UNFINISHED, Executor
 from pipeline.store.store import Store
 from schemas.config import Config, DumpConfig, Pooling
 from schemas.errors import ConfigError, StoreError
-from schemas.fingerprints import fingerprint, run_fingerprint
+from schemas.fingerprints import run_fingerprint
 
 #: Rows of a shard when memory would allow more: recovery stays cheap.
 MAX_ROWS_PER_SHARD = 131_072
@@ -109,14 +109,7 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     else:
         record = _scan(config, store, capture, encoder, progress, unread)
     check_concepts(config.concepts, record.summary)
-    space_id = fingerprint(
-        kind="rows",
-        corpus=record.fingerprint,
-        encoder=encoder.fingerprint,
-        unit=capture.unit,
-        pooling=capture.pooling,
-        sample=asdict(capture.sample) if capture.sample else None,
-    )[:12]
+    space_id = row_space_id(record.fingerprint, encoder.fingerprint, capture)
     if earlier:
         _refuse_other_inputs(earlier, config, info, capture, space_id)
     space, shards = write_shards(store, record, space_id, capture, encoder, progress)
@@ -161,8 +154,7 @@ def _scan(
     summary = scan(corpus, unread.append)
     progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
     rows_per_shard = config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)
-    sample = asdict(capture.sample) if capture.sample else None
-    cut_by = fingerprint(encoder=encoder.fingerprint, unit=capture.unit, sample=sample)[:12]
+    cut_by = cut_id(encoder.fingerprint, capture)
     return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)
 
 

@@ -15,19 +15,19 @@ from pipeline.corpus.sentence import Quarantined
 from pipeline.corpus.sources import digest, expand
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, load_corpus_record
-from pipeline.run.dump import DumpJob, dump_stage, refuse_other_libraries
+from pipeline.run.dump import DumpJob, ScalesJob, dump_stage, refuse_other_libraries
 from pipeline.run.failures import FailureLog
 from pipeline.run.ingest import ENCODE_BATCH, ShardContent, cut_shards, write_corpus_shard
 from pipeline.run.labelling import LabelJob, LabelTask, planned_concepts
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.retokenise import plan_encoder
-from pipeline.run.row_space import claim_row_space, encode_in_batches, stored_sentences, write_row_shard
+from pipeline.run.row_space import claim_row_space, cut_id, encode_in_batches, stored_sentences, write_row_shard
+from pipeline.run.scales import ensure_scales
 from pipeline.run.shards import row_counter, write_quarantine
 from pipeline.run.work import Executor, Outcome, run_tasks
 from pipeline.store.store import Store
 from schemas.errors import CorpusError, ModelError, StoreError
-from schemas.fingerprints import fingerprint
 
 
 def redo_corpus(
@@ -96,7 +96,7 @@ def _cutter(store: Store, plans: Sequence[Plan], record: CorpusRecord) -> tuple[
         except ModelError as error:
             errors.append(f"; {error}")
             continue
-        if fingerprint(encoder=encoder.fingerprint, unit=plan.capture.unit)[:12] == record.cut_by:
+        if cut_id(encoder.fingerprint, plan.capture) == record.cut_by:
             return plan, encoder
     raise StoreError(f"no plan of the store has the tokenizer that the corpus was cut by{''.join(errors)}")
 
@@ -118,6 +118,7 @@ def redo_rows(store: Store, plan: Plan, keys: Sequence[str], progress: Progress)
 def redo_dump(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
     """Run the model over these shards again."""
     refuse_other_libraries(plan)
+    ensure_scales(plan, store, executor, progress, ScalesJob(store.url, plan))
     tasks = [shard for shard in plan.shards if shard.key in keys]
     progress.start(f"repair dump of {plan.model}", len(tasks), "shards")
     log = FailureLog(store, dump_stage(plan))

@@ -19,10 +19,10 @@ from pipeline.extract.tokenizer import EncodedSentence, Encoder
 from pipeline.run.corpus_record import load_corpus_record
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan
+from pipeline.run.row_space import row_space_id
 from pipeline.store.problems import Problem
 from pipeline.store.store import Store
 from schemas.errors import NeuronmillError
-from schemas.fingerprints import fingerprint
 
 _COLUMNS = ("word_id", "window", "position", "token_id", "token", "start", "end", "is_special")
 
@@ -67,15 +67,9 @@ def plan_encoder(store: Store, plan: Plan) -> Encoder:
 
     Raises :class:`~schemas.errors.ModelError` if its files are gone, :class:`NeuronmillError` if they have changed.
     """
-    dump, capture = plan.config.dump, plan.capture
+    dump = plan.config.dump
     encoder = Encoder(plan.config.model, plan.model_info, encode=dump.encode, long_sentences=dump.long_sentences)
-    space = fingerprint(
-        kind="rows",
-        corpus=load_corpus_record(store).fingerprint,
-        encoder=encoder.fingerprint,
-        unit=capture.unit,
-        pooling=capture.pooling,
-    )[:12]
+    space = row_space_id(load_corpus_record(store).fingerprint, encoder.fingerprint, plan.capture)
     if space != plan.row_space:
         raise NeuronmillError(f"the tokenizer of {plan.config.model.name} has changed; put the old files back")
     return encoder

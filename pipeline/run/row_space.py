@@ -16,12 +16,13 @@ import numpy as np
 from pipeline.extract.row_sample import RowSample, sampled_rows
 from pipeline.extract.tokenizer import EncodedSentence
 from pipeline.run.ingest import ShardContent, refuse_other_cut
-from pipeline.run.plan_record import ShardPlan
+from pipeline.run.plan_record import Capture, ShardPlan
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import row_file
 from pipeline.store.store import Store
 from schemas.config import Pooling, Unit
 from schemas.errors import StoreError
+from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
 
 ROWS_PER_SPACE = 2**40
@@ -41,6 +42,24 @@ class RowSpace:
     def stage(self) -> str:
         """Stage name of its receipts."""
         return f"rows-{self.id}"
+
+
+def row_space_id(corpus: str, encoder: str, capture: Capture) -> str:
+    """Identity of the row space of a capture, by the fingerprints of the corpus and of the encoder; 12 hex digits."""
+    return fingerprint(
+        kind="rows",
+        corpus=corpus,
+        encoder=encoder,
+        unit=capture.unit,
+        pooling=capture.pooling,
+        sample=asdict(capture.sample) if capture.sample else None,
+    )[:12]
+
+
+def cut_id(encoder: str, capture: Capture) -> str:
+    """Identity of what decides where a corpus is cut, for one size of shards; 12 hex digits."""
+    sample = asdict(capture.sample) if capture.sample else None
+    return fingerprint(encoder=encoder, unit=capture.unit, sample=sample)[:12]
 
 
 def claim_row_space(

@@ -121,6 +121,8 @@ def _type(annotation: Any) -> str:
     elif origin is Annotated:
         limits = (limit for item in inner[1:] for limit in _limits(getattr(item, "metadata", [item])))
         text = ", ".join([_type(inner[0]), *limits])
+    elif origin is dict:
+        text = f"mapping of {_type(inner[0])} to {_type(inner[1])}"
     elif origin is tuple:
         text = f"list of {_type(inner[0])}"
     elif issubclass(annotation, BaseModel):

@@ -20,7 +20,7 @@ def describe(plan: Plan) -> list[str]:
     """The plan in a few lines."""
     capture = plan.capture
     shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.bytes_per_row
-    layers = ", ".join(f"{c} {capture.widths[c]}" for c in capture.components)
+    layers = ", ".join(f"{c} {capture.n_neurons(c)}" for c in capture.components)
     return [
         f"run {plan.run_id}: {plan.model} ({plan.model_info.architecture}; {layers} neurons a layer)",
         f"  {plan.n_rows:,} rows ({capture.unit}) in {len(plan.shards)} shards, {len(capture.targets)} layers captured",

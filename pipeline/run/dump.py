@@ -13,18 +13,19 @@ import numpy as np
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
+from pipeline.extract.sae import SaeFacts, load_sae
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.failures import FailureLog
-from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
+from pipeline.run.plan_record import Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
-from pipeline.store.parquet import BLOCK_NEURONS, write_activations
+from pipeline.store.parquet import write_activations
 from pipeline.store.paths import activation_file
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
-from schemas.config import Component
+from schemas.components import Component
 from schemas.errors import ActivationError, ConfigError, IntegrityError
 
 
@@ -46,17 +47,25 @@ def open_extractor(plan: Plan) -> Extractor:
     path = plan.model_info.path  # found at planning: a relative name would mean another folder in a worker
     name = path if Path(path).is_dir() else plan.config.model.name
     model = plan.config.model.model_copy(update={"device": capture.device, "name": name})
-    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info), capture)
+    modules = plan.config.dump.modules
+    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info, modules=modules), plan)
 
 
-def make_extractor(loaded: LoadedModel, capture: Capture) -> Extractor:
-    """What takes the targets of ``capture`` from a loaded model."""
+def make_extractor(loaded: LoadedModel, plan: Plan) -> Extractor:
+    """What takes the plan's targets from its model, loaded."""
+    capture, saes = plan.capture, []
+    for sae in plan.config.dump.saes:
+        facts = SaeFacts(capture.widths[sae.name], plan.sae_paths[sae.name], capture.saes[sae.name])
+        saes.append(load_sae(sae, facts, loaded.device))
     return Extractor(
         loaded,
         list(capture.targets),
         dtype=capture.dtype,
         token_budget=capture.token_budget,
         pooling=capture.pooling,
+        neurons={component: capture.pieces(component) for component in capture.neurons},
+        saes=saes,
+        packing=capture.packing,
     )
 
 
@@ -116,11 +125,12 @@ class DumpWorker:
 
     def _write(self, staging: Staging, component: Component, layer: int, shard: int, row_ids: Any, values: Any) -> None:
         """One file per block of neurons."""
-        capture = self.plan.capture
-        for block, first in enumerate(range(0, values.shape[1], BLOCK_NEURONS)):
+        capture, column = self.plan.capture, 0
+        for block, neurons in enumerate(capture.blocks(component)):
             path = staging.path(activation_file(self.plan.model, component, layer, block, shard))
-            part = values[:, first : first + BLOCK_NEURONS]
-            write_activations(path, part, first_neuron=first, row_ids=row_ids, dtype=capture.dtype)
+            part = values[:, column : column + len(neurons)]
+            write_activations(path, part, first_neuron=neurons.start, row_ids=row_ids, dtype=capture.dtype)
+            column += len(neurons)
 
 
 def _versions(libraries: dict[str, str]) -> str:

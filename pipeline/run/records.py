@@ -93,7 +93,7 @@ def _run_columns(plan: Plan, n_bytes: int) -> dict[str, list[Any]]:
         "pooling": [plan.capture.pooling],
         "dtype": [plan.capture.dtype],
         "components": [list(plan.capture.components)],
-        "layers": [list(plan.capture.layers)],
+        "layers": [list(plan.capture.all_layers)],
         "n_rows": [plan.n_rows],
         "n_shards": [len(plan.shards)],
         "n_bytes": [n_bytes],

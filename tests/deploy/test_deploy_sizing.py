@@ -14,7 +14,7 @@ MINILM = ModelShape(resid=384, mlp=1536, n_blocks=6, n_parameters=22_700_000)
 def _capture(components: tuple, dtype: str) -> Capture:
     return Capture(
         components=components,
-        layers=tuple(range(7)),
+        layers={"resid": tuple(range(7)), "mlp": tuple(range(1, 7))},
         widths={"resid": 384, "mlp": 1536},
         unit="token",
         pooling=None,

@@ -111,7 +111,7 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
     members = np.arange(len(sequences.lengths))[sequences.lengths > 2]
     batch = make_batch(sequences, members, 0)
     activations = torch.randn(*batch.input_ids.shape, 16, generator=torch.Generator().manual_seed(0))
-    tables = [RowTable(("resid", 1), 16, storage_dtype("float16"), pooling, sequences) for _ in range(2)]
+    tables = [RowTable(("resid", 1), [range(16)], storage_dtype("float16"), pooling, sequences) for _ in range(2)]
     for table in tables:
         table._rows.zero_()
     tables[0].write(activations, batch)
@@ -123,7 +123,7 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
 def test_padding_may_hold_anything(setup: Setup) -> None:
     sequences = setup.sequences()
     batch = make_batch(sequences, np.arange(len(sequences.lengths)), 0)
-    table = RowTable(("resid", 1), 16, storage_dtype("float16"), None, sequences)
+    table = RowTable(("resid", 1), [range(16)], storage_dtype("float16"), None, sequences)
     activations = torch.full((*batch.input_ids.shape, 16), float("nan"))
     activations[batch.attention_mask.bool()] = 1.5
     table.write(activations, batch)
@@ -168,7 +168,11 @@ def test_values_that_cannot_be_stored_name_their_neuron(
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [(("mlp", 0), "has layers 1 to 2"), (("resid", 3), "has layers 0 to 2"), (("attn", 1), "component 'attn'")],
+    [
+        (("mlp", 0), "has layers 1 to 2"),
+        (("resid", 3), "has layers 0 to 2"),
+        (("decoder_attn", 1), "component 'decoder_attn'"),
+    ],
 )
 def test_targets_the_model_does_not_have_are_errors(setup: Setup, target: tuple[str, int], message: str) -> None:
     with pytest.raises(ModelError, match=message):

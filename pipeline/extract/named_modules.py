@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +19,8 @@ from schemas.errors import ConfigError, ModelError
 _LAYER = "{layer}"
 #: Sequences and tokens of the probe; two primes, so that no other axis is mistaken for them.
 _PROBE = (2, 5)
+#: Component and number of a module → what it had in each call.
+_Seen = defaultdict[tuple[str, int], list[Any]]
 
 
 def named_sites(model: nn.Module, modules: Sequence[ModuleConfig]) -> tuple[Site, ...]:
@@ -59,53 +61,55 @@ def site_widths(model: nn.Module, sites: Sequence[Site]) -> dict[str, int]:
     Raises :class:`ModelError` for a module that is not called exactly once, does not give one vector per token, has
     different widths in different layers, or where the model does not run without storage.
     """
-    widths: dict[str, set[int]] = {site.component: set() for site in sites}
-    calls: Counter[tuple[str, int]] = Counter()
-
-    def record(site: Site, number: int, given: Any) -> None:
-        calls[site.component, number] += 1
-        tensor = site.read(given)
-        if not torch.is_tensor(tensor):
-            raise ModelError(f"component {site.component!r}: its module handles no tensor; name another module")
-        widths[site.component].add(per_token(tensor, _PROBE, site.component).shape[-1])
-
+    seen: _Seen = defaultdict(list)
     handles = [
-        _hook(module, site, partial(record, site, number))
+        _hook(module, site, partial(_remember, seen, site, number))
         for site in sites
         for number, module in enumerate(site.modules)
     ]
     model.to(torch.bfloat16)  # kernels of some mixtures of experts refuse other dtypes without storage
     try:
-        n_modules = sum(len(site.modules) for site in sites)
-        _run_without_storage(model, calls, lambda: len(calls) == n_modules)
+        _run_without_storage(model, seen, sum(len(site.modules) for site in sites))
     finally:
         for handle in handles:
             handle.remove()
-    for site in sites:
-        _check(site, [calls[site.component, n] for n in range(len(site.modules))], widths[site.component])
-    return {component: found.pop() for component, found in widths.items()}
+    return {site.component: _width(site, [seen[site.component, n] for n in range(len(site.modules))]) for site in sites}
 
 
-def _hook(module: nn.Module, site: Site, record: Callable[[Any], None]) -> Any:
+def _hook(module: nn.Module, site: Site, remember: Callable[[Any], None]) -> Any:
     if site.at == "output":
-        return module.register_forward_hook(lambda _module, _args, output: record(output))
+        return module.register_forward_hook(lambda _module, _args, output: remember(output))
     return module.register_forward_pre_hook(
-        lambda _module, args, kwargs: record(first_argument(args, kwargs)), with_kwargs=True
+        lambda _module, args, kwargs: remember(first_argument(args, kwargs)), with_kwargs=True
     )
 
 
-def _check(site: Site, calls: list[int], widths: set[int]) -> None:
+def _remember(seen: _Seen, site: Site, number: int, given: Any) -> None:
+    is_sequence = isinstance(given, tuple | list) and len(given) > 0
+    seen[site.component, number].append(site.read(given) if torch.is_tensor(given) or is_sequence else None)
+
+
+def _width(site: Site, calls: Sequence[Sequence[Any]]) -> int:
+    """Neurons in what each module of ``site`` had in each of its calls."""
     where = f"component {site.component!r}"
-    if set(calls) != {1}:
+    numbers = sorted({len(found) for found in calls})
+    if numbers != [1]:
         raise ModelError(
-            f"{where}: a forward pass calls its modules {' and '.join(map(str, sorted(set(calls))))} times, not once; "
-            "name another module (blocks that share their weights cannot be told apart by path)"
+            f"{where}: a forward pass calls its module {' or '.join(map(str, numbers))} times, not once; name another "
+            "module (blocks that share their weights cannot be told apart by path)"
         )
+    if not all(torch.is_tensor(tensor) for (tensor,) in calls):
+        raise ModelError(f"{where}: its module handles no tensor there; name another one, or the other side (`at`)")
+    widths = sorted({per_token(tensor, _PROBE, site.component).shape[-1] for (tensor,) in calls})
     if len(widths) != 1:
-        raise ModelError(f"{where}: its layers have {', '.join(map(str, sorted(widths)))} neurons; define one a width")
+        raise ModelError(
+            f"{where}: its layers have {', '.join(map(str, widths))} neurons; a component has one width, so define "
+            "several with a pattern for each"
+        )
+    return widths[0]
 
 
-def _run_without_storage(model: nn.Module, calls: Counter[tuple[str, int]], is_seen: Callable[[], bool]) -> None:
+def _run_without_storage(model: nn.Module, seen: _Seen, n_modules: int) -> None:
     """A forward pass on the meta device; masks are four-dimensional where that works, since others are looked into."""
     batch, length = _PROBE
     problems = []
@@ -117,16 +121,15 @@ def _run_without_storage(model: nn.Module, calls: Counter[tuple[str, int]], is_s
             inputs |= {"decoder_input_ids": torch.zeros(batch, length + 1, dtype=torch.int64), "use_cache": False}
             masks["decoder_attention_mask"] = torch.ones(batch, 1, 1, length + 1, dtype=torch.bool)
         for arguments in (inputs | masks, inputs):
-            calls.clear()
+            seen.clear()
             try:
                 model(**arguments)
-            except (RuntimeError, ValueError, TypeError) as error:
-                if is_seen():
-                    return
+            except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
                 problems.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
             else:
                 return
-    raise ModelError(
-        f"dump.modules: {type(model).__name__} does not run without weights, which is how a module's width is found "
-        f"({'; '.join(problems)}); use the built-in components"
-    )
+    if len(seen) < n_modules:
+        raise ModelError(
+            f"dump.modules: {type(model).__name__} does not run without weights, which is how a module's width is "
+            f"found ({'; '.join(problems)}); use the built-in components"
+        )

@@ -17,7 +17,9 @@ _GATED = ("mlp.gate_proj", "mlp.up_proj")
 _BEFORE = {
     "bert": ("intermediate.dense",), "roberta": ("intermediate.dense",), "mpnet": ("intermediate.dense",),
     "distilbert": ("ffn.lin1",), "albert": ("albert_layers.0.ffn",), "gpt2": ("mlp.c_fc",),
-    "gpt_neox": ("mlp.dense_h_to_4h",), "opt": ("fc1",), "modernbert": ("mlp.Wi",),
+    "electra": ("intermediate.dense",), "falcon": ("mlp.dense_h_to_4h",), "phi3": ("mlp.gate_up_proj",),
+    "gptj": ("mlp.fc_in",), "gpt_neo": ("mlp.c_fc",), "gpt_neox": ("mlp.dense_h_to_4h",),
+    "opt": ("fc1",), "modernbert": ("mlp.Wi",),
 }  # fmt: skip
 _ACTIVATION_KEYS = ("hidden_act", "activation", "activation_function", "hidden_activation")
 
@@ -30,6 +32,9 @@ def _neurons(architecture: str, model: torch.nn.Module, outputs: list[torch.Tens
     )
     name = next(value for key in keys if isinstance(value := getattr(model.config, key, None), str))
     act = ACT2FN[name]
+    if architecture == "phi3":
+        gate, x = outputs[0].chunk(2, dim=-1)
+        return x * act(gate)
     if architecture == "modernbert":
         x, gate = outputs[0].chunk(2, dim=-1)
         return act(x) * gate

@@ -26,8 +26,6 @@ _PACKED = frozenset(
         *("gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma", "smollm3", "olmo", "phi", "phi3"),
     }
 )
-#: Architectures that count positions from the id of their padding token on.
-_POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class ModelInfo:
     ``resid`` has layers 0 (embeddings) … ``n_layers``, other built-in components layers 1 … ``n_layers``.
     ``max_length``: tokens per sequence, special ones included; None for no limit. ``revision``: the commit of a hub
     id. ``path``: local folder. ``start_token_id``: what the decoder of an encoder–decoder reads first, None for other
-    models. ``has_window``: its attention reaches a limited number of tokens back in some layers.
+    models. ``has_window``: its attention reaches a limited number of tokens back in some layers. ``first_position``:
+    the number of a sequence's first position (RoBERTa counts from its padding on).
     """
 
     alias: str
@@ -56,6 +55,7 @@ class ModelInfo:
     layers_of: dict[str, tuple[int, ...]] = field(default_factory=dict)
     start_token_id: int | None = None
     has_window: bool = False
+    first_position: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain values."""
@@ -78,11 +78,6 @@ class ModelInfo:
     def is_packable(self) -> bool:
         """Whether several sequences can stand in one row of a batch; see :data:`_PACKED`."""
         return self.architecture in _PACKED and not self.has_window
-
-    @property
-    def first_position(self) -> int:
-        """The position of a sequence's first token, where positions are given: RoBERTa counts from its padding on."""
-        return self.pad_token_id + 1 if self.architecture in _POSITIONS_AFTER_PADDING else 0
 
     @staticmethod
     def packable_architectures() -> tuple[str, ...]:

@@ -123,6 +123,7 @@ def describe_model(config: ModelConfig, modules: Sequence[ModuleConfig] = ()) ->
         layers_of=layers_of,
         start_token_id=start_token(model),
         has_window=_has_window(text),
+        first_position=_first_position(model),
     )
 
 
@@ -184,11 +185,22 @@ def _max_length(model: nn.Module, text: Any, path: Path) -> int | None:
     if isinstance(n_positions, int) and is_encoder_decoder(model):
         n_positions -= 1  # a teacher-forced decoder reads the start token first; one limit, so that halves share rows
     limits = [n_positions, _tokenizer_limit(path)]
+    if (positions := _positions_after_padding(model)) is not None:
+        limits.append(positions.num_embeddings - _first_position(model))
+    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT), default=None)
+
+
+def _positions_after_padding(model: nn.Module) -> nn.Embedding | None:
+    """Position embeddings of which one belongs to padding (RoBERTa, MPNet): positions are counted from the next on."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            # RoBERTa and MPNet count positions from padding_idx + 1
-            limits.append(module.num_embeddings - module.padding_idx - 1)
-    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT), default=None)
+            return module
+    return None
+
+
+def _first_position(model: nn.Module) -> int:
+    positions = _positions_after_padding(model)
+    return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
 
 
 def _tokenizer_limit(path: Path) -> int | None:

@@ -174,7 +174,7 @@ def test_encoder_decoders(few: Inputs, tmp_path: Path, architecture: str) -> Non
                 row_ids, values = read.activations(name, layer, "half")
                 mine = values[np.searchsorted(row_ids, rows)]
                 np.testing.assert_allclose(mine, states[layer][0, -len(rows) :].numpy(), rtol=1e-3, atol=1e-4)
-    only = plan_only(own.config(tmp_path / "encoder"))
+    only = plan_only(own.config(tmp_path / "encoder", dump={"rows_per_shard": 150}))
     assert only.plan.capture.components == ("resid", "mlp")
     assert only.plan.row_space == found.plan.row_space
 

@@ -37,7 +37,7 @@ _TABLES_INTRODUCTION = f"""\
 Schema version {SCHEMA_VERSION}. `neuronmill sql --store STORE "FROM runs"` sees these views; a published snapshot has
 the same names. `row_id` joins `tokens`, `rows`, `labels` and the activations; `word_id`, `sentence_id` and
 `document_id` lead from there to the text. Besides the tables below there is one view of activations per component,
-`activations_resid` and `activations_mlp`: one row of one layer of one model, with the columns `row_id`, `model`,
+`activations_resid`, `activations_mlp` and so on: one row of one layer of one model, with the columns `row_id`, `model`,
 `layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component."""
 
 

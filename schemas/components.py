@@ -80,10 +80,10 @@ def neuron_pieces(ranges: Iterable[str]) -> tuple[tuple[int, int], ...]:
     """
     found = []
     for text in ranges:
-        first, _, last = text.partition("-")
-        if int(last or first) < int(first):
+        low, _, high = text.partition("-")
+        if int(high or low) < int(low):
             raise ValueError(f"{text!r} ends before it begins; write the smaller number first")
-        found.append((int(first), int(last or first) + 1))
+        found.append((int(low), int(high or low) + 1))
     pieces: list[tuple[int, int]] = []
     for first, stop in sorted(found):
         if pieces and first <= pieces[-1][1]:

@@ -187,7 +187,7 @@ class DumpConfig(Section):
 
     @model_validator(mode="after")
     def _names_are_defined_once(self) -> DumpConfig:
-        defined = [item.name for item in (*self.modules, *self.saes)]
+        defined = [*(module.name for module in self.modules), *(sae.name for sae in self.saes)]
         for name in defined:
             if name in BUILT_IN or name.startswith(DECODER) or defined.count(name) > 1:
                 raise ValueError(f"{name!r} in `modules` or `saes` is the name of another component; choose another")

@@ -28,7 +28,8 @@ class FusedPart:
 
     def __call__(self, fused: torch.Tensor) -> torch.Tensor:
         """(…, columns of all parts) → (…, :attr:`width`)."""
-        return fused.unflatten(-1, (self.groups, -1))[..., self.first : self.stop].flatten(-2)
+        grouped = fused.reshape(*fused.shape[:-1], self.groups, -1)
+        return grouped[..., self.first : self.stop].flatten(-2)
 
 
 @dataclass(frozen=True)

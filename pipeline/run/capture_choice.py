@@ -56,21 +56,21 @@ def _layers(dump: DumpConfig, available: Layers, name: str) -> Layers:
     if isinstance(dump.layers, dict):
         _check_names("dump.layers", tuple(dump.layers), available)
         for component, wanted in dump.layers.items():
-            _check_range(f"dump.layers: {component}", wanted, set(available[component]), name)
+            _check_range(f"dump.layers: {component}", set(wanted), set(available[component]), name)
         return {component: tuple(sorted(set(dump.layers.get(component, has)))) for component, has in available.items()}
     if dump.layers is None:
         return available
-    wanted = set(dump.layers)
+    listed = set(dump.layers)
     several = {component: has for component, has in available.items() if len(has) > 1}
-    _check_range("dump.layers", tuple(sorted(wanted)), {n for has in several.values() for n in has}, name)
+    _check_range("dump.layers", listed, {n for has in several.values() for n in has}, name)
     return {
-        component: tuple(n for n in has if n in wanted or component not in several)
+        component: tuple(n for n in has if n in listed or component not in several)
         for component, has in available.items()
     }
 
 
-def _check_range(key: str, wanted: tuple[int, ...], available: set[int], name: str) -> None:
-    wrong = [layer for layer in wanted if layer not in available]
+def _check_range(key: str, wanted: set[int], available: set[int], name: str) -> None:
+    wrong = sorted(wanted - available)
     if wrong:
         has = f"layers {min(available)}–{max(available)}" if available else "no component with several layers"
         raise ConfigError(

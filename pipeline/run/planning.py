@@ -39,6 +39,7 @@ from pipeline.store.store import Store
 from schemas.config import Config, DumpConfig, Pooling
 from schemas.errors import ConfigError, StoreError
 from schemas.fingerprints import fingerprint, run_fingerprint
+from schemas.section import Section
 
 #: Rows of a shard when memory would allow more: recovery stays cheap.
 MAX_ROWS_PER_SHARD = 131_072
@@ -200,10 +201,12 @@ def _assemble(
 
 def _definition(config: Config, capture: Capture, component: str) -> dict[str, Any]:
     """What makes a component other than its name says: a module's or autoencoder's definition, chosen neurons."""
+    dump = config.dump
+    defined: dict[str, Section] = {module.name: module for module in dump.modules}
+    defined |= {sae.name: sae for sae in dump.saes}
     found: dict[str, Any] = {}
-    for item in (*config.dump.modules, *config.dump.saes):
-        if item.name == component:
-            found = item.model_dump(mode="json", exclude={"name", "path"})
+    if component in defined:
+        found = defined[component].model_dump(mode="json", exclude={"name", "path"})
     if component in capture.saes:
         found["sha256"] = capture.saes[component]
     if component in capture.neurons:

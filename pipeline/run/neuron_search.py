@@ -214,8 +214,8 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     )
     if not tasks:
         raise ConfigError(
-            f"search.components, search.layers: nothing of the dump is left by {settings.components or 'all'}, "
-            f"{settings.layers or 'all'}; it has layers {', '.join(map(str, plan.capture.all_layers))} of "
+            "search.components, search.layers: nothing of the dump is left by "
+            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; it has layers {', '.join(map(str, plan.capture.all_layers))} of "
             f"{', '.join(plan.capture.components)}"
         )
     return tasks

@@ -215,8 +215,8 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     if not tasks:
         raise ConfigError(
             "search.components, search.layers: nothing of the dump is left by "
-            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; it has layers {', '.join(map(str, plan.capture.all_layers))} of "
-            f"{', '.join(plan.capture.components)}"
+            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; "
+            f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
         )
     return tasks
 

@@ -38,7 +38,7 @@ _TABLES_INTRODUCTION = f"""\
 Schema version {SCHEMA_VERSION}. `neuronmill sql --store STORE "FROM runs"` sees these views; a published snapshot has
 the same names. `row_id` joins `tokens`, `rows`, `labels` and the activations; `word_id`, `sentence_id` and
 `document_id` lead from there to the text. Besides the tables below there is one view of activations per component,
-`activations_resid` and `activations_mlp`: one row of one layer of one model, with the columns `row_id`, `model`,
+`activations_resid`, `activations_mlp` and so on: one row of one layer of one model, with the columns `row_id`, `model`,
 `layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component.
 What was dumped with `dump.mode` `topk` or `threshold` is in `sparse_resid`, `sparse_mlp`, … instead: one row per stored
 value, with the columns `model`, `layer`, `row_id`, `neuron` and `value`; what is not there is 0."""
@@ -124,6 +124,8 @@ def _type(annotation: Any) -> str:
     elif origin is Annotated:
         limits = (limit for item in inner[1:] for limit in _limits(getattr(item, "metadata", [item])))
         text = ", ".join([_type(inner[0]), *limits])
+    elif origin is dict:
+        text = f"mapping of {_type(inner[0])} to {_type(inner[1])}"
     elif origin is tuple:
         text = f"list of {_type(inner[0])}"
     elif issubclass(annotation, BaseModel):

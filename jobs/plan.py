@@ -25,7 +25,7 @@ def describe(plan: Plan) -> list[str]:
         stored += " (at most)"
     if capture.sample is not None:
         stored += f", a sample of rows ({capture.sample})"
-    layers = ", ".join(f"{c} {capture.widths[c]}" for c in capture.components)
+    layers = ", ".join(f"{c} {capture.n_neurons(c)}" for c in capture.components)
     return [
         f"run {plan.run_id}: {plan.model} ({plan.model_info.architecture}; {layers} neurons a layer)",
         f"  {plan.n_rows:,} rows ({capture.unit}) in {len(plan.shards)} shards, {len(capture.targets)} layers captured",

@@ -15,7 +15,7 @@ from pipeline.extract.selection import above, select, top_k
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.plan_record import Capture
 from pipeline.store.footer import Reduction
-from pipeline.store.parquet import BLOCK_NEURONS, write_activations
+from pipeline.store.parquet import write_activations
 from pipeline.store.paths import activation_file
 from pipeline.store.sparse import write_sparse
 from pipeline.store.staging import Staging
@@ -110,8 +110,3 @@ def lost_share(lost: Sums, total: Sums) -> float:
     """Σ lost ÷ Σ total; 0 where all values are 0."""
     every = float(total.sum())
     return float(lost.sum()) / every if every else 0.0
-
-
-def pieces_of(n_neurons: int) -> list[range]:
-    """A layer's neurons in pieces of at most :data:`~pipeline.store.parquet.BLOCK_NEURONS`."""
-    return [range(n_neurons)[first : first + BLOCK_NEURONS] for first in range(0, n_neurons, BLOCK_NEURONS)]

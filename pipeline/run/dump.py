@@ -12,11 +12,12 @@ import numpy as np
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
+from pipeline.extract.sae import SaeFacts, load_sae
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
-from pipeline.run.activation_files import LayerFiles, layer_blocks, pieces_of
+from pipeline.run.activation_files import LayerFiles, layer_blocks
 from pipeline.run.failures import FailureLog
-from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
+from pipeline.run.plan_record import Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
@@ -56,17 +57,25 @@ def open_extractor(plan: Plan) -> Extractor:
     path = plan.model_info.path  # found at planning: a relative name would mean another folder in a worker
     name = path if Path(path).is_dir() else plan.config.model.name
     model = plan.config.model.model_copy(update={"device": capture.device, "name": name})
-    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info), capture)
+    modules = plan.config.dump.modules
+    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info, modules=modules), plan)
 
 
-def make_extractor(loaded: LoadedModel, capture: Capture) -> Extractor:
-    """What takes the targets of ``capture`` from a loaded model."""
+def make_extractor(loaded: LoadedModel, plan: Plan) -> Extractor:
+    """What takes the plan's targets from its model, loaded."""
+    capture, saes = plan.capture, []
+    for sae in plan.config.dump.saes:
+        facts = SaeFacts(capture.widths[sae.name], plan.sae_paths[sae.name], capture.saes[sae.name])
+        saes.append(load_sae(sae, facts, loaded.device))
     return Extractor(
         loaded,
         list(capture.targets),
         dtype=capture.forward_dtype,
         token_budget=capture.token_budget,
         pooling=capture.pooling,
+        neurons={component: capture.pieces(component) for component in capture.neurons},
+        saes=saes,
+        packing=capture.packing,
     )
 
 
@@ -129,7 +138,7 @@ class DumpWorker:
         """The files of one layer."""
         rows = range(shard.first_row, shard.first_row + shard.n_rows)
         files = LayerFiles(staging, self.plan.model, *target, shard.shard, rows, self.scales.get(target))
-        files.write(values, layer_blocks(pieces_of(values.shape[1])), self.plan.capture)
+        files.write(values, layer_blocks(self.plan.capture.blocks(target[0])), self.plan.capture)
 
 
 def _versions(libraries: dict[str, str]) -> str:

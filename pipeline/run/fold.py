@@ -21,11 +21,11 @@ from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
-from pipeline.store.parquet import BLOCK_NEURONS
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from pipeline.store.value_columns import Values
-from schemas.config import Component, Config
+from schemas.components import Component
+from schemas.config import Config
 from schemas.errors import IncompleteError
 
 #: Neurons of one task at most: small enough to spread over workers and to lose little by a kill.
@@ -65,10 +65,11 @@ def neuron_tasks(
     for component, layer in plan.capture.targets:
         if not keep(component, layer):
             continue
-        width = plan.capture.widths[component]
-        for block in range(0, width, BLOCK_NEURONS):
-            end = min(block + BLOCK_NEURONS, width)
-            tasks += [NeuronTask(component, layer, at, min(at + size, end)) for at in range(block, end, size)]
+        for block in plan.capture.blocks(component):
+            tasks += [
+                NeuronTask(component, layer, at, min(at + size, block.stop))
+                for at in range(block.start, block.stop, size)
+            ]
     return tasks
 
 
@@ -189,8 +190,10 @@ class ActivationFold:
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
+        blocks = self.plan.capture.blocks(task.component)
+        block = next(number for number, neurons in enumerate(blocks) if task.first in neurons)
         where: dict[str, Any] = {"component": task.component, "layer": task.layer, "shard": shard.shard}
-        (entry,) = self.store.files("activations", self.plan.run_id, block=task.first // BLOCK_NEURONS, **where)
+        (entry,) = self.store.files("activations", self.plan.run_id, block=block, **where)
         return self._reader.read_block(entry, task.neurons)
 
     def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:

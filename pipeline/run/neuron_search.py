@@ -214,9 +214,9 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     )
     if not tasks:
         raise ConfigError(
-            f"search.components, search.layers: nothing of the dump is left by {settings.components or 'all'}, "
-            f"{settings.layers or 'all'}; it has layers {', '.join(map(str, plan.capture.layers))} of "
-            f"{', '.join(plan.capture.components)}"
+            "search.components, search.layers: nothing of the dump is left by "
+            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; "
+            f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
         )
     return tasks
 

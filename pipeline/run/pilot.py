@@ -253,7 +253,7 @@ def tune_token_budget(plan: Plan, store: Store) -> tuple[int, dict[int, float]]:
     for factor in (4, 1, 2, 8, 16):
         budget = max(1, plan.capture.token_budget * factor // 4)
         part = spread_batches(sequences, budget, max(1, n_tokens // budget))
-        extractor = make_extractor(loaded, replace(plan.capture, token_budget=budget))
+        extractor = make_extractor(loaded, replace(plan, capture=replace(plan.capture, token_budget=budget)))
         seconds = min(_seconds(extractor, part) for _ in range(3))
         rates[budget] = len(part.token_ids) / seconds
         n_tokens = round(TUNING_SECONDS * rates[budget])

@@ -98,7 +98,7 @@ def _run_columns(plan: Plan, n_bytes: int) -> dict[str, list[Any]]:
         "rule": [plan.capture.rule],
         "sample": [None if plan.capture.sample is None else str(plan.capture.sample)],
         "components": [list(plan.capture.components)],
-        "layers": [list(plan.capture.layers)],
+        "layers": [list(plan.capture.all_layers)],
         "n_rows": [plan.n_rows],
         "n_shards": [len(plan.shards)],
         "n_bytes": [n_bytes],

@@ -21,7 +21,7 @@ from pipeline.extract.row_sample import is_drawn
 from pipeline.extract.sequences import Sequences, select_sequences
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.failures import FailureLog
-from pipeline.run.plan_record import Plan, ShardPlan
+from pipeline.run.plan_record import Capture, Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, run_tasks
 from pipeline.store.parquet import write_table
@@ -59,18 +59,18 @@ class ScalesWorker:
 
     def process(self, task: ScalesTask, attempt: int) -> dict[str, Any]:
         """Facts: rows of the pilot."""
-        widths = self.plan.capture.widths
-        largest: Scales = {t: np.zeros(widths[t[0]], np.float32) for t in self.plan.capture.targets}
+        capture = self.plan.capture
+        largest: Scales = {t: np.zeros(capture.n_neurons(t[0]), np.float32) for t in capture.targets}
         n_rows = 0
         for sequences in pilot_sequences(self.store, self.plan, self.read):
             n_rows += sequences.n_rows
             for target, found in largest_values(self.extractor.extract(sequences)).items():
                 np.maximum(largest[target], found, out=largest[target])
-        refuse_overflow(largest)
+        refuse_overflow(largest, capture)
         facts = {"attempt": attempt, "n_rows": n_rows, "token_budget": self.extractor.token_budget_used}
         with self.store.staging() as staging:
             path = staging.path(state_file(self.plan.run_id, "scales.parquet"))
-            write_table(path, _columns(largest), SCALES.arrow)
+            write_table(path, _columns(largest, capture), SCALES.arrow)
             self.store.commit(staging, scales_stage(self.plan), task.key, facts)
         return facts
 
@@ -80,22 +80,28 @@ def largest_values(rows: dict[Target, Bits]) -> Scales:
     return {target: np.abs(values.view(np.float32)).max(axis=0) for target, values in rows.items()}
 
 
-def refuse_overflow(largest: Scales) -> None:
+def refuse_overflow(largest: Scales, capture: Capture) -> None:
     """Raise :class:`ActivationError` for a neuron that is beyond what 8 bits can hold in the pilot already."""
     for (component, layer), found in largest.items():
         beyond = np.flatnonzero(found > LARGEST_VALUE)
         if len(beyond):
+            neuron = _numbers(capture, component)[beyond[0]]
             raise ActivationError(
-                f"{component} layer {layer} neuron {beyond[0]}: value {found[beyond[0]]:g} is beyond int8 "
+                f"{component} layer {layer} neuron {neuron}: value {found[beyond[0]]:g} is beyond int8 "
                 f"(largest {LARGEST_VALUE:g}); dump with dtype bfloat16"
             )
 
 
-def _columns(largest: Scales) -> dict[str, Any]:
-    parts = [
-        (np.full(len(found), component), np.full(len(found), layer), np.arange(len(found)), found, choose_scales(found))
-        for (component, layer), found in largest.items()
-    ]
+def _numbers(capture: Capture, component: str) -> npt.NDArray[np.int64]:
+    """The captured neurons of a component, as numbered in the layer."""
+    return np.concatenate([np.arange(piece.start, piece.stop) for piece in capture.pieces(component)])
+
+
+def _columns(largest: Scales, capture: Capture) -> dict[str, Any]:
+    parts = []
+    for (component, layer), found in largest.items():
+        place = np.full(len(found), component), np.full(len(found), layer), _numbers(capture, component)
+        parts.append((*place, found, choose_scales(found)))
     names = ("component", "layer", "neuron", "largest", "scale")
     columns = dict(zip(names, (np.concatenate(column) for column in zip(*parts, strict=True)), strict=True))
     return {**columns, "component": columns["component"].tolist()}
@@ -170,7 +176,7 @@ def ensure_scales(plan: Plan, store: Store, executor: Executor, progress: Progre
         [ScalesTask()],
         lambda outcome: progress.advance(1, n_rows=(outcome.facts or {})["n_rows"]),
     )
-    progress.finish(f"{sum(plan.capture.widths[c] for c, _ in plan.capture.targets):,} neurons")
+    progress.finish(f"{sum(plan.capture.n_neurons(c) for c, _ in plan.capture.targets):,} neurons")
 
 
 def load_scales(plan: Plan, store: Store) -> Scales:

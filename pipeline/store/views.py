@@ -17,10 +17,8 @@ from pipeline.store.manifest import Manifest
 from pipeline.store.receipts import FileEntry
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import Storage
+from schemas.components import BUILT_IN
 from schemas.tables import TABLES
-
-#: Components in the order in which one becomes the view ``activations``.
-COMPONENTS = ("resid", "mlp", "attn", "head")
 
 _NO_ACTIVATIONS = "SELECT NULL::BIGINT AS row_id, NULL::VARCHAR AS model, NULL::INTEGER AS layer WHERE false"
 _SCALARS = {
@@ -42,7 +40,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
         body = table_select(table, entries, storage) if entries else empty_select(table)
         connection.execute(f"CREATE VIEW {table} AS\n{body}")
     found = components(manifest)
-    for component in sorted({*COMPONENTS[:2], *found}):
+    for component in sorted({*BUILT_IN[:2], *found}):
         body = _NO_ACTIVATIONS
         if component in found:
             body = activations_select(activation_files(manifest, component), storage)
@@ -50,15 +48,15 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
     for component in components(manifest, sparse=True):
         body = sparse_select(activation_files(manifest, component, sparse=True), storage)
         connection.execute(f"CREATE VIEW sparse_{component} AS\n{body}")
-    first = found[0] if found else COMPONENTS[0]
+    first = found[0] if found else BUILT_IN[0]
     connection.execute(f"CREATE VIEW activations AS\n{_template('activations').replace('{component}', first)}")
 
 
 def components(manifest: Manifest, *, sparse: bool = False) -> list[str]:
-    """Components that have wide (or sparse) activation files, in the order of :data:`COMPONENTS`."""
+    """Components that have wide (or sparse) activation files, built-in ones first."""
     entries = manifest.files("activations")
     found = {entry.component for entry in entries if entry.component and entry.is_sparse == sparse}
-    order = {name: index for index, name in enumerate(COMPONENTS)}
+    order = {name: index for index, name in enumerate(BUILT_IN)}
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
 
 
@@ -78,16 +76,21 @@ def table_select(table: str, entries: Sequence[FileEntry], storage: Storage | No
 def activations_select(entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
     """The SELECT of one component's activations.
 
-    Blocks of a layer are joined by row. Models of another width become further rows, with null where a model has no
-    such neuron. Without ``storage`` the files are relative paths under a parameter ``root`` (published macros).
+    Blocks of a layer are joined by row. Models of another width, or with other neurons, become further rows, with null
+    where a model has no such neuron. Without ``storage`` the files are relative paths under a parameter ``root``
+    (published macros).
     """
-    by_shape: dict[tuple[int, ...], list[FileEntry]] = {}
+    by_shape: dict[tuple[range, ...], list[FileEntry]] = {}
     for model in sorted({entry.model or "" for entry in entries}):
         of_model = [entry for entry in entries if entry.model == model]
-        blocks = sorted({(entry.block or 0, entry.n_neurons or 0) for entry in of_model})
-        by_shape.setdefault(tuple(n for _, n in blocks), []).extend(of_model)
-    parts = [_blocks_select(group, storage) for _, group in sorted(by_shape.items(), reverse=True)]
+        by_shape.setdefault(tuple(sorted({entry.neurons for entry in of_model}, key=_start)), []).extend(of_model)
+    widest_first = sorted(by_shape.items(), key=lambda item: -max(neurons.stop for neurons in item[0]))
+    parts = [_blocks_select(group, storage) for _, group in widest_first]
     return "\nUNION ALL BY NAME\n".join(parts)
+
+
+def _start(neurons: range) -> int:
+    return neurons.start
 
 
 def _blocks_select(entries: Sequence[FileEntry], storage: Storage | None) -> str:

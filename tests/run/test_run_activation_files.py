@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.run import activation_files
-from pipeline.run.activation_files import LayerFiles, layer_blocks, lost_share, pieces_of
+from pipeline.run.activation_files import LayerFiles, layer_blocks, lost_share
 from pipeline.run.plan_record import Capture
 from pipeline.store.store import Store
 
@@ -56,12 +55,6 @@ def test_blocks_with_gaps(tmp_path, settings, n_kept):
     assert all(reader.row_ids(entry).tolist() == list(ROWS) for entry in entries)
     if n_kept is not None:
         assert sum(entry.n_values for entry in entries) == n_kept * len(ROWS)
-
-
-def test_pieces_of_a_wide_layer(monkeypatch):
-    monkeypatch.setattr(activation_files, "BLOCK_NEURONS", 4)
-    assert pieces_of(10) == [range(4), range(4, 8), range(8, 10)]
-    assert pieces_of(4) == [range(4)]
 
 
 def test_a_layer_of_zeros_loses_nothing():

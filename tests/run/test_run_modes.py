@@ -16,12 +16,15 @@ from pipeline.extract.row_sample import is_drawn
 from pipeline.run import scales
 from pipeline.run.dump import dump
 from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
 from pipeline.run.ray_executor import RayExecutor
 from pipeline.store.paths import state_file
 from pipeline.store.publish import publish
+from pipeline.store.store import Store
 from pipeline.store.verify import verify
+from schemas.config import Config
 from schemas.errors import ActivationError
 from schemas.tables import QUANTILES
 
@@ -239,12 +242,32 @@ def test_scales_come_from_the_largest_values_of_the_pilot(inputs, full, tmp_path
         assert read.rows("SELECT sum(n_clipped) FROM shards") == [(n_clipped,)]
 
 
-def test_a_neuron_beyond_8_bits_is_refused():
+def test_a_neuron_beyond_8_bits_is_refused_by_its_number_in_the_layer(inputs, tmp_path):
+    config = Config.model_validate(inputs.data(tmp_path / "store", dump={"neurons": {"mlp": ["3-4"]}}))
+    capture = plan_run(config, Store.create(config.store), LocalExecutor(), Silent()).capture
     largest = {("mlp", 3): np.array([1.0, 65024.0], np.float32)}
-    scales.refuse_overflow(largest)
+    scales.refuse_overflow(largest, capture)
     largest["mlp", 4] = np.array([1.0, 65100.0], np.float32)
-    with pytest.raises(ActivationError, match="mlp layer 4 neuron 1: value 65100 is beyond int8"):
-        scales.refuse_overflow(largest)
+    with pytest.raises(ActivationError, match="mlp layer 4 neuron 4: value 65100 is beyond int8"):
+        scales.refuse_overflow(largest, capture)
+
+
+def test_int8_of_some_neurons_is_that_of_the_whole_layer(inputs, tmp_path):
+    stores = []
+    for name, neurons in (("whole", None), ("some", {"mlp": ["3-4", "9"]})):
+        config = Config.model_validate(
+            inputs.data(tmp_path / name, dump={"dtype": "int8", "components": ["mlp"], "neurons": neurons})
+        )
+        store = Store.create(config.store)
+        plan = plan_run(config, store, LocalExecutor(), Silent())
+        dump(plan, store, LocalExecutor(), Silent())
+        stores.append((store, plan))
+    (whole, _), (some, plan) = stores
+    for entry in some.files("activations"):
+        (other,) = whole.files("activations", layer=entry.layer, shard=entry.shard)
+        block = whole.activation_reader().read_block(other, entry.neurons)
+        assert np.array_equal(some.activation_reader().read_block(entry), block)
+    assert {entry.neurons for entry in some.files("activations")} == {range(3, 5), range(9, 10)}
 
 
 def test_int8_is_the_same_from_two_processes_and_when_redone(inputs, tmp_path):

@@ -147,7 +147,7 @@ def main() -> None:
 
 def report(plan: Plan, median: dict[str, float], n_bytes: int, disk: float) -> None:
     n_words = sum(shard.n_words for shard in plan.shards)
-    n_values = plan.n_rows * sum(plan.capture.widths[component] for component, _ in plan.capture.targets)
+    n_values = plan.n_rows * sum(plan.capture.n_neurons(component) for component, _ in plan.capture.targets)
     facts: dict[str, Any] = {
         "sentences, words, tokens": f"{sum(s.n_sentences for s in plan.shards):,}, {n_words:,}, {plan.n_rows:,}",
         "threads": plan.capture.threads,

@@ -1,6 +1,6 @@
 """How large a run gets: `python -m deploy.sizing --help`. Arithmetic only; reads no corpus, model or store.
 
-    bytes per row    = bytes per value × (resid width × (blocks + 1) + mlp width × blocks)
+    bytes per row    = bytes per value × (resid width × (blocks + 1) + width of every other component × blocks)
     disk             = rows × bytes per row                      (float16 and float32 are stored plain)
     rows per shard   = memory for a shard / bytes per row, between 256 and 131,072
     memory a worker  = model weights + 2 × rows per shard × bytes per row
@@ -16,9 +16,9 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-#: bfloat16 is held in memory in two bytes and stored as compressed float columns.
-STORED_BYTES_PER_VALUE = {"float16": 2.0, "bfloat16": 1.6, "float32": 4.0}
-MEMORY_BYTES_PER_VALUE = {"float16": 2, "bfloat16": 2, "float32": 4}
+#: bfloat16 is held in memory in two bytes and stored as compressed float columns; int8 is rounded when it is written.
+STORED_BYTES_PER_VALUE = {"float16": 2.0, "bfloat16": 1.6, "float32": 4.0, "int8": 0.9}
+MEMORY_BYTES_PER_VALUE = {"float16": 2, "bfloat16": 2, "float32": 4, "int8": 4}
 MIN_ROWS_PER_SHARD = 256
 MAX_ROWS_PER_SHARD = 131_072
 NEURONS_PER_FILE = 4096
@@ -26,22 +26,39 @@ NEURONS_PER_FILE = 4096
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths of a transformer: ``resid`` neurons a layer, ``mlp`` neurons a layer, blocks, parameters."""
+    """Widths of a transformer: ``resid`` neurons a layer, ``mlp`` neurons a layer, blocks, parameters.
+
+    ``heads``: heads × head size, ``resid`` where None; ``keys``: key heads × head size, ``heads`` where None.
+    """
 
     resid: int
     mlp: int
     n_blocks: int
     n_parameters: int
+    heads: int | None = None
+    keys: int | None = None
+
+    def layers(self, components: tuple[str, ...]) -> list[int]:
+        """Width of every layer of every component; ``resid`` has the embeddings as a layer of its own.
+
+        Raises :class:`ValueError` for a component that is not built in.
+        """
+        heads = self.heads or self.resid
+        keys = self.keys or heads
+        widths = {"resid": self.resid, "mlp": self.mlp, "attn": self.resid, "head": heads}
+        widths |= {"query": heads, "key": keys, "value": keys}
+        unknown = [name for name in components if name not in widths]
+        if unknown:
+            raise ValueError(f"component {unknown[0]!r}: expected some of {', '.join(widths)}")
+        return [widths[c] for c in components for _ in range(self.n_blocks + int(c == "resid"))]
 
     def values_per_row(self, components: tuple[str, ...]) -> int:
-        """Activations of one row over all layers; ``resid`` has the embeddings as a layer of its own."""
-        resid = self.resid * (self.n_blocks + 1) if "resid" in components else 0
-        return resid + (self.mlp * self.n_blocks if "mlp" in components else 0)
+        """Activations of one row over all layers."""
+        return sum(self.layers(components))
 
     def files_per_shard(self, components: tuple[str, ...]) -> int:
         """Activation files of one shard: one per layer and block of up to 4,096 neurons."""
-        resid = (self.n_blocks + 1) * -(-self.resid // NEURONS_PER_FILE) if "resid" in components else 0
-        return resid + (self.n_blocks * -(-self.mlp // NEURONS_PER_FILE) if "mlp" in components else 0)
+        return sum(-(-width // NEURONS_PER_FILE) for width in self.layers(components))
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ def size_run(
 ) -> Size:
     """Disk, memory, shards and time of a dump.
 
-    Raises :class:`ValueError` for no rows, no neurons, or an unknown dtype.
+    Raises :class:`ValueError` for no rows, no neurons, an unknown dtype or component.
     """
     if dtype not in STORED_BYTES_PER_VALUE:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(STORED_BYTES_PER_VALUE)}")
@@ -129,6 +146,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tokens-per-word", type=float, default=1.3, help="default: %(default)s (English subwords)")
     made.add_argument("--resid", type=int, required=True, help="hidden size of the model")
     made.add_argument("--mlp", type=int, required=True, help="FFN neurons a layer (intermediate size)")
+    made.add_argument("--heads", type=int, help="heads times head size; default: --resid")
+    made.add_argument("--keys", type=int, help="key heads times head size; default: --heads")
     made.add_argument("--blocks", type=int, required=True, help="number of transformer blocks")
     made.add_argument("--parameters", type=float, default=0, help="parameters of the model, e.g. 8e9")
     made.add_argument("--components", default="resid,mlp", help="default: %(default)s")
@@ -149,7 +168,9 @@ def main(arguments: list[str] | None = None) -> None:
     n_rows = options.rows if options.rows is not None else round(options.words * options.tokens_per_word)
     try:
         size = size_run(
-            ModelShape(options.resid, options.mlp, options.blocks, round(options.parameters)),
+            ModelShape(
+                options.resid, options.mlp, options.blocks, round(options.parameters), options.heads, options.keys
+            ),
             n_rows,
             components=tuple(options.components.split(",")),
             dtype=options.dtype,

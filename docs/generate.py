@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
 from schemas.config import Config
-from schemas.tables import SCHEMA_VERSION, TABLES, Column, TableSchema
+from schemas.table_schema import Column, TableSchema
+from schemas.tables import SCHEMA_VERSION, TABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 SQL = Path(__file__).parents[1] / "schemas" / "sql"
@@ -37,8 +38,10 @@ _TABLES_INTRODUCTION = f"""\
 Schema version {SCHEMA_VERSION}. `neuronmill sql --store STORE "FROM runs"` sees these views; a published snapshot has
 the same names. `row_id` joins `tokens`, `rows`, `labels` and the activations; `word_id`, `sentence_id` and
 `document_id` lead from there to the text. Besides the tables below there is one view of activations per component,
-`activations_resid` and `activations_mlp`: one row of one layer of one model, with the columns `row_id`, `model`,
-`layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component."""
+`activations_resid`, `activations_mlp` and so on: one row of one layer of one model, with the columns `row_id`, `model`,
+`layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component.
+What was dumped with `dump.mode` `topk` or `threshold` is in `sparse_resid`, `sparse_mlp`, … instead: one row per stored
+value, with the columns `model`, `layer`, `row_id`, `neuron` and `value`; what is not there is 0."""
 
 
 def pages() -> dict[str, str]:
@@ -121,6 +124,8 @@ def _type(annotation: Any) -> str:
     elif origin is Annotated:
         limits = (limit for item in inner[1:] for limit in _limits(getattr(item, "metadata", [item])))
         text = ", ".join([_type(inner[0]), *limits])
+    elif origin is dict:
+        text = f"mapping of {_type(inner[0])} to {_type(inner[1])}"
     elif origin is tuple:
         text = f"list of {_type(inner[0])}"
     elif issubclass(annotation, BaseModel):
@@ -177,7 +182,7 @@ def tables_page() -> str:
     for table in TABLES.values():
         lines += ["", *_table(table)]
     lines += ["", "## Activation views", ""]
-    for name in ("activations_block", "activations_component", "activations"):
+    for name in ("activations_block", "activations_component", "activations", "sparse_component"):
         lines += [*_sql(name), ""]
     return "\n".join(lines).rstrip() + "\n"
 

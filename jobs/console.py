@@ -37,7 +37,7 @@ class ConsoleProgress:
 
     def _begin(self, stage: str, total: int, unit: str, finished: int) -> None:
         self.stage, self.total, self.unit, self.done = stage, total, unit, finished
-        self.already, self.n_rows = finished, 0
+        self.already, self.n_rows, self.n_bytes = finished, 0, 0
         self.started = self.shown = time.monotonic()
 
     def start(self, stage: str, total: int, unit: str, finished: int = 0) -> None:
@@ -47,10 +47,11 @@ class ConsoleProgress:
         amount = f" {total} {unit}{resumed}" if total else ""
         self._line(f"{stage}:{amount} …")
 
-    def advance(self, n: int = 1, *, n_rows: int = 0) -> None:
+    def advance(self, n: int = 1, *, n_rows: int = 0, n_bytes: int = 0) -> None:
         """Count, and show now and then."""
         self.done += n
         self.n_rows += n_rows
+        self.n_bytes += n_bytes
         now = time.monotonic()
         if now - self.shown >= (_DRAW_SECONDS if self.live else _LINE_SECONDS):
             self.shown = now
@@ -65,6 +66,8 @@ class ConsoleProgress:
         parts = [f"{self.done}/{self.total} {self.unit}" if self.total else f"{self.done} {self.unit}"]
         fresh = self.done - self.already
         parts.append(f"{self.n_rows / seconds:,.0f} rows/s" if self.n_rows else f"{fresh / seconds:,.0f} {self.unit}/s")
+        if self.n_bytes:
+            parts.append(f"{human_bytes(self.n_bytes / seconds)}/s")
         if self.total and fresh:
             parts.append(f"{human_seconds(seconds / fresh * (self.total - self.done))} left")
         return f"{self.stage}: " + ", ".join(parts)

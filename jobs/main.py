@@ -30,7 +30,8 @@ COMMANDS = {
     "sql": "Query the store's tables.",
     "status": "Show how far a store's runs are, from outside.",
     "compact": "Rewrite the files of many small shards as long ones.",
-    "verify": "Check every file of a store against its receipt.",
+    "verify": "Check every file of a store against its records; repair it.",
+    "gc": "Remove what nothing in a store refers to.",
 }
 
 #: Troubles of the machine, not of the program: told in a line.

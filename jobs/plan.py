@@ -19,12 +19,17 @@ from pipeline.run.planning import plan_run, preview
 def describe(plan: Plan) -> list[str]:
     """The plan in a few lines."""
     capture = plan.capture
-    shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.bytes_per_row
-    layers = ", ".join(f"{c} {capture.widths[c]}" for c in capture.components)
+    shard_bytes = max(shard.n_rows for shard in plan.shards) * capture.memory_per_row
+    stored = capture.dtype if capture.mode == "dense" else f"{capture.dtype}, {capture.rule}"
+    if capture.mode == "threshold":
+        stored += " (at most)"
+    if capture.sample is not None:
+        stored += f", a sample of rows ({capture.sample})"
+    layers = ", ".join(f"{c} {capture.n_neurons(c)}" for c in capture.components)
     return [
         f"run {plan.run_id}: {plan.model} ({plan.model_info.architecture}; {layers} neurons a layer)",
         f"  {plan.n_rows:,} rows ({capture.unit}) in {len(plan.shards)} shards, {len(capture.targets)} layers captured",
-        f"  {human_bytes(plan.n_bytes)} to write as {capture.dtype}; {human_bytes(shard_bytes)} of memory a shard",
+        f"  {human_bytes(plan.n_bytes)} to write as {stored}; {human_bytes(shard_bytes)} of memory a shard",
     ]
 
 

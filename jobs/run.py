@@ -20,6 +20,7 @@ from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run, preview
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.publish import publish
+from pipeline.store.staging import sweep_staging
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
 
@@ -63,6 +64,7 @@ def command(
     for stage in (dump, compute_statistics, search, contexts):
         stage(plan, store, executor, progress)
     snapshot = publish(store)
+    sweep_staging(store.storage)  # of workers that died and were replaced
     page = write_report(store, config, plan.run_id, path)
     example, where = shlex.quote(first_concept(store, plan.run_id)), shlex.quote(config.store)
     say(

@@ -24,7 +24,7 @@ from schemas.config import Config
     metavar="NAMES",
     help="A concept's name, or several with commas between; may be given again. All concepts by default.",
 )
-@click.option("--components", help="Comma-separated: resid, mlp; all that were dumped by default.")
+@click.option("--components", help="Comma-separated, such as `resid,mlp`; all that were dumped by default.")
 @click.option("--layers", help="Numbers and ranges, such as `0,3-5`.")
 @click.option("--keep", help="Best neurons kept per concept and method, or `all`.")
 @label_on_option

@@ -58,7 +58,8 @@ def command(
     """Run one SELECT or EXPLAIN over the store's tables; nothing else is allowed, and no other file can be read.
 
     Without SQL, list the tables. Neuron columns are n0000, n0001, … in activations_resid and activations_mlp;
-    `row_id` joins tokens, labels and activations.
+    of dumps with mode topk or threshold, sparse_resid and sparse_mlp have one row per stored value. `row_id` joins
+    tokens, labels and activations.
     """
     store = Store.open(store_url)
     if sql is None:

@@ -23,6 +23,7 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.plans import save_settings
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
+from pipeline.store.staging import sweep_staging
 from pipeline.store.store import Store
 from schemas.config import Config
 
@@ -67,6 +68,7 @@ def run_stage(
     chosen, executor = choose_executor(plan.config, **placement)
     plan = plan.with_config(plan.config.model_copy(update={"executor": chosen}))
     stage(plan, store, executor, ConsoleProgress())
+    sweep_staging(store.storage)  # of workers that died and were replaced
     if config_path is not None:
         save_settings(store, planned)
     say([f"next: {following.format(store=shlex.quote(store.url))}"])

@@ -1,59 +1,117 @@
-"""`neuronmill verify`: check every file of a store against its receipt."""
+"""`neuronmill verify`: check every file of a store against its records, and repair what is broken."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, say
-from jobs.options import dry_run_option, store_option
+from jobs.console import ConsoleProgress, human_bytes, human_seconds, say
+from jobs.options import choose_executor, dry_run_option, executor_options, store_option
+from pipeline.run.executors import make_executor
+from pipeline.run.plan_check import check_plans, readable_plans
+from pipeline.run.repair import RepairReport, broken_pieces, repair
+from pipeline.run.retokenise import check_tokens
+from pipeline.run.work import Executor
+from pipeline.store.problems import Problem
+from pipeline.store.set_aside import put_all_back
 from pipeline.store.store import Store
-from pipeline.store.verify import Problem, verify
+from pipeline.store.verify import verify
+from schemas.config import ExecutorConfig
 
 
 @click.command()
 @store_option()
+@click.option("--repair", "is_repair", is_flag=True, help="Do what is broken again, and nothing else.")
+@click.option(
+    "--sample",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Sentences, chosen by hash, that are tokenised again and compared with the stored tokens.",
+)
+@executor_options
 @dry_run_option
 @click.pass_context
-def command(context: click.Context, store_url: str, dry_run: bool) -> None:
-    """Check that every file is there and matches its receipt: size, checksum, rows, row ids, finite values.
+def command(
+    context: click.Context, /, store_url: str, is_repair: bool, sample: int, dry_run: bool, **placement: Any
+) -> None:
+    r"""Check that a store holds what its records say, every byte of it.
 
-    Exits 0 when all is well, 1 with a line per problem otherwise.
+    Receipts, manifest and snapshots can be read and agree with each other and with the plan, shard by shard. Every file
+    they list is there and has the recorded size, SHA-256 and number of rows. Documents, sentences, words and rows are
+    numbered without gaps, tokens and labels point to rows that are there, every activation is finite. A sample of
+    sentences, tokenised again, gives the stored tokens; where the tokenizer's files are gone, that is said and counts
+    for nothing.
+
+    --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
+    the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by
+    one with the recorded checksum; intact files are not touched. What cannot be done again (the corpus files or the
+    model are gone) is named with the reason. --repair --dry-run checks the store, and lists what would be done again.
+
+    \b
+    Exit codes: 0 all is well, or is after the repair; 1 problems are left, one line each; 2 there is no such store.
     """
     store = Store.open(store_url)
-    if dry_run:
+    if dry_run and not is_repair:
         say([f"would check every file of {store.url}"])
         return
-    progress, seen = ConsoleProgress(), [0]
+    if is_repair and not dry_run:
+        put_all_back(store.storage)
+    problems, summary = _check(store, sample)
+    say(str(problem) for problem in problems)
+    if not problems:
+        say([summary])
+        return
+    if not is_repair:
+        say([f"{len(problems)} problems; `neuronmill verify --store {store.url} --repair` mends them"])
+        context.exit(1)
+    if dry_run:
+        pieces = broken_pieces(problems)
+        say([*(f"would do again: {piece}" for piece in pieces), f"{len(problems)} problems, {len(pieces)} pieces"])
+        context.exit(1)
+    report = repair(store, problems, _executor(store, placement), ConsoleProgress())
+    _say_repaired(store, report)
+    if report.failed:
+        context.exit(1)
 
-    def watch(n_done: int, n_total: int) -> None:
+
+def _check(store: Store, sample: int) -> tuple[list[Problem], str]:
+    """All problems, and the line that is said if there are none."""
+    progress, seen, started = ConsoleProgress(), [0, 0], time.monotonic()
+
+    def watch(n_done: int, n_total: int, n_bytes: int) -> None:
         if seen[0] == 0:
             progress.start("verify", n_total, "files")
-        progress.advance(n_done - seen[0])
-        seen[0] = n_done
+        progress.advance(n_done - seen[0], n_bytes=n_bytes - seen[1])
+        seen[:] = [n_done, n_bytes]
 
     problems = verify(store, watch)
-    say(str(problem) for problem in problems)
-    if problems:
-        say(_advice(problems))
-        context.exit(1)
-    say([f"{store.url}: {seen[0]:,} files, all as their receipts say"])
+    seconds = time.monotonic() - started
+    rate = f"{human_bytes(seen[1])} in {human_seconds(seconds)}, {human_bytes(seen[1] / max(seconds, 1e-9))}/s"
+    known = {problem.path for problem in problems}
+    problems += [problem for problem in check_plans(store) if problem.path not in known]
+    tokens = f"{sample} sentences not tokenised again, because of the problems above"
+    if not problems:
+        found = check_tokens(store, sample)
+        problems += found.problems
+        say(found.notes)
+        tokens = f"{found.n_sentences} sentences tokenised again"
+    return problems, f"{store.url}: {seen[0]:,} files ({rate}), all as their receipts say; {tokens}"
 
 
-def _advice(problems: Sequence[Problem]) -> list[str]:
-    """How to get rid of the problems; what to do depends on whether a receipt lists the file."""
-    receipts = {receipt for problem in problems for receipt in problem.receipts}
-    unlisted = sum(not problem.receipts for problem in problems)
-    lines = [f"{len(problems)} problems"]
-    if receipts:
-        lines.append(
-            f"files with a receipt: delete the receipts named ({len(receipts)}) from the store and start the same "
-            "run again; it redoes exactly those pieces of work"
-        )
-    if unlisted:
-        lines.append(
-            f"files that no receipt lists ({unlisted} of the problems): start the same run again, "
-            "and `neuronmill publish` for a snapshot"
-        )
-    return lines
+def _executor(store: Store, placement: dict[str, Any]) -> Executor:
+    """Where repairs run: as the command line says, then as the first plan does."""
+    plans, _ = readable_plans(store)
+    if plans:
+        return choose_executor(plans[0].config, **placement)[1]
+    return make_executor(ExecutorConfig())
+
+
+def _say_repaired(store: Store, report: RepairReport) -> None:
+    say(f"repaired: {path}" for path in report.redone)
+    say(f"removed: {path} (of earlier settings, and nothing refers to it)" for path in report.removed)
+    say(f"not repaired: {path}: {why}" for path, why in report.failed.items())
+    n_left = len(report.failed)
+    say([f"{store.url}: {len(report.redone)} pieces done again, {n_left} left" + ("" if n_left else ", all is well")])

@@ -6,24 +6,22 @@ Which fields enter which fingerprint is decided in one place, :mod:`schemas.fing
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from schemas.components import BUILT_IN, DECODER, KNOWN, Component, ModuleConfig, NeuronRange, SaeConfig, neuron_pieces
 from schemas.model_alias import default_alias
+from schemas.section import Section
 
 Split = Literal["train", "dev", "test"]
-Component = Literal["resid", "mlp"]
-Dtype = Literal["float16", "bfloat16", "float32"]
+ValueDtype = Literal["float16", "bfloat16", "float32"]
+Dtype = Literal["float16", "bfloat16", "float32", "int8"]
+Mode = Literal["dense", "topk", "threshold"]
 Unit = Literal["token", "word", "sentence"]
 Pooling = Literal["last", "first", "mean", "max", "cls"]
 Method = Literal["ap", "auroc", "iou", "best_iou", "mean_diff"]
-
-
-class Section(BaseModel):
-    """Base of all config sections: frozen, strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SourceConfig(Section):
@@ -142,19 +140,46 @@ class ModelConfig(Section):
         return self.alias or default_alias(self.name, self.gguf_file, self.random_weights)
 
 
+class SampleConfig(Section):
+    """Dump a part of the rows only, drawn by hash: the same rows on any number of shards or workers."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the rows (or sentences) that is dumped; each is drawn by itself, so the count is near it, not equal."""
+    by: Literal["row", "sentence"] = "row"
+    """`row` draws words (at token unit with all their tokens; other tokens one by one); `sentence` whole sentences."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Another seed draws other rows."""
+
+
 class DumpConfig(Section):
     """Which activations are written, and how."""
 
     components: Annotated[tuple[Component, ...], Field(min_length=1)] = ("resid", "mlp")
-    """`resid`: block outputs with the embeddings as layer 0; `mlp`: input of the down projection."""
-    layers: tuple[int, ...] | None = None
-    """Layers to keep; all by default. Block i is layer i + 1."""
+    """`resid`: block outputs with the embeddings as layer 0; `mlp`: input of the down projection; `attn`: attention
+    output before it is added; `head`: the heads' outputs side by side; `query`, `key`, `value`: the projections; of a
+    decoder behind an encoder: `decoder_resid` …, `decoder_cross_attn`, `decoder_cross_head`; names defined below."""
+    layers: tuple[int, ...] | dict[Component, tuple[int, ...]] | None = None
+    """Layers to keep, of all components or `{component: layers}`; all by default. Block i is layer i + 1."""
+    neurons: dict[Component, Annotated[tuple[NeuronRange, ...], Field(min_length=1)]] | None = None
+    """Neurons to keep, `{component: ["0-511", 700]}`; all by default."""
+    modules: tuple[ModuleConfig, ...] = ()
+    """Components that are any module of the model."""
+    saes: tuple[SaeConfig, ...] = ()
+    """Components that are the latents of sparse autoencoders."""
     unit: Unit = "token"
     """One activation row per token, word or sentence."""
     pooling: Pooling | None = None
     """To words: `last` (default), `first`, `mean`, `max`; to sentences: `mean` (default), `max`, `cls`, `last`."""
     dtype: Dtype = "float16"
-    """Stored dtype."""
+    """Stored dtype; `int8` stores multiples of a step per neuron, fixed by a pilot sample."""
+    mode: Mode = "dense"
+    """`dense` stores every value; `topk` the `k` largest of a row and layer, `threshold` those beyond `threshold`."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """With `topk`: values kept per row and layer, the largest in magnitude."""
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """With `threshold`: values with |x| > this are kept."""
+    sample: SampleConfig | None = None
+    """Dump only a sample of the rows."""
     encode: Literal["text", "words"] = "text"
     """Encode the sentence's raw text, or its words pre-split."""
     long_sentences: Literal["split", "truncate", "error"] = "split"
@@ -166,11 +191,49 @@ class DumpConfig(Section):
     token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     """Padded tokens per batch; by default 2,048 on a CPU and 32,768 on a GPU. `auto` takes the fastest of a measured
     few, which the plan then freezes: two plans may come to different ones, and with that to different last bits."""
+    packing: bool = False
+    """Put several sequences into one row of a batch, where the architecture takes a block-diagonal mask."""
 
     @property
     def tunes_token_budget(self) -> bool:
         """Whether planning measures which token budget is the fastest."""
         return isinstance(self.token_budget, str)
+
+    @model_validator(mode="after")
+    def _mode_has_its_number(self) -> DumpConfig:
+        for mode, name, value in (("topk", "k", self.k), ("threshold", "threshold", self.threshold)):
+            if (self.mode == mode) != (value is not None):
+                found = f"mode is {self.mode!r} and {name} is {'missing' if value is None else value}"
+                raise ValueError(f"`dump.mode: {mode}` and `dump.{name}` go together; {found}: give both or neither")
+        if self.dtype == "int8" and self.mode != "dense":
+            raise ValueError(
+                f"`dump.dtype: int8` goes with `dump.mode: dense`; mode is {self.mode!r}: take float16 or bfloat16"
+            )
+        return self
+
+    @field_validator("neurons")
+    @classmethod
+    def _ranges_ascend(cls, neurons: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+        for ranges in (neurons or {}).values():
+            neuron_pieces(ranges)
+        return neurons
+
+    @model_validator(mode="after")
+    def _names_are_defined_once(self) -> DumpConfig:
+        defined = [*(module.name for module in self.modules), *(sae.name for sae in self.saes)]
+        for name in defined:
+            if name in BUILT_IN or name.startswith(DECODER) or defined.count(name) > 1:
+                raise ValueError(f"{name!r} in `modules` or `saes` is the name of another component; choose another")
+            if name not in self.components:
+                raise ValueError(f"{name!r} is defined in `modules` or `saes` but not in `components`; add or drop it")
+        unknown = [name for name in self.components if name not in (*KNOWN, *defined)]
+        if unknown:
+            near = get_close_matches(unknown[0], (*KNOWN, *defined), n=1)
+            raise ValueError(
+                f"{unknown[0]!r} in `components` is none of {', '.join(BUILT_IN)}, the same behind `{DECODER}`, or "
+                "defined in `modules` or `saes`" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        return self
 
 
 class ConceptConfig(Section):

@@ -5,8 +5,9 @@ A fingerprint is the SHA-256 of canonical JSON (sorted keys, no spaces). What en
 
 ==================  ==================================================================================================
 corpus              the sources' contents and splits, the reading options
-row space           the corpus, its shards, the tokenizer and encoding, the unit and pooling
-run                 the row space, the weights, components and layers, dtypes, token budget and threads per worker
+row space           the corpus, its shards, the tokenizer and encoding, the unit, pooling and sample
+run                 the row space, the weights, components, layers and neurons, dtypes, the rule of sparse dumps, token
+                    budget and threads per worker
 concepts            the corpus, the concepts' definitions, the row space
 analysis            the run, the concepts, the analysis' own section
 ==================  ==================================================================================================
@@ -32,23 +33,29 @@ def run_fingerprint(
     row_space: str,
     weights_sha256: str,
     model: dict[str, Any],
-    components: tuple[str, ...],
-    layers: tuple[int, ...],
+    components: dict[str, dict[str, Any]],
     dtype: str,
+    rule: str | None,
     token_budget: int,
     threads: int,
     device: str,
+    packing: bool,
 ) -> str:
-    """Fingerprint of a dump. ``model`` holds compute dtype, random-weights seed and GGUF file; names don't count."""
+    """Fingerprint of a dump.
+
+    ``model`` holds compute dtype, random-weights seed, GGUF file and a decoder's start token; names don't count.
+    ``components``: the layers of each, and what defines those that are not built in; their order counts.
+    """
     return fingerprint(
         kind="run",
         row_space=row_space,
         weights_sha256=weights_sha256,
         model=model,
-        components=list(components),
-        layers=list(layers),
+        components=list(components.items()),
         dtype=dtype,
+        rule=rule,
         token_budget=token_budget,
         threads=threads,
         device=device,
+        packing=packing,
     )

@@ -7,39 +7,15 @@ in a store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
+
+from schemas.table_schema import Column, TableSchema
 
 #: Version of everything in this file and of the store's layout. A store of another version is refused.
 SCHEMA_VERSION = 1
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 _LABEL_MAP = pa.map_(pa.string(), pa.string())
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its name, Arrow type and one-sentence meaning."""
-
-    name: str
-    type: pa.DataType
-    meaning: str
-    nullable: bool = False
-
-
-@dataclass(frozen=True)
-class TableSchema:
-    """A table of the store: its name, what one row is, and its columns."""
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-
-    @property
-    def arrow(self) -> pa.Schema:
-        """The Arrow schema, columns in declared order."""
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
 
 
 _NEURON_KEY = (
@@ -109,7 +85,7 @@ TOKENS = TableSchema(
         Column(
             "row_id",
             pa.int64(),
-            "Row the token's activation is in; null for tokens that pooling leaves out.",
+            "Row the token's activation is in; null for tokens that pooling or sampling leaves out.",
             nullable=True,
         ),
         Column("document_id", pa.int64(), "Document it belongs to."),
@@ -306,7 +282,14 @@ RUNS = TableSchema(
         Column("weights_sha256", pa.string(), "SHA-256 over the weight files."),
         Column("unit", pa.string(), "`token`, `word` or `sentence`."),
         Column("pooling", pa.string(), "Pooling to words or sentences; null at token unit.", nullable=True),
-        Column("dtype", pa.string(), "Stored dtype: `float16`, `bfloat16` or `float32`."),
+        Column("dtype", pa.string(), "Stored dtype: `float16`, `bfloat16`, `float32` or `int8`."),
+        Column(
+            "rule",
+            pa.string(),
+            "What was kept of the model's values: `topk K`, `threshold X` or `int8`; null for all.",
+            nullable=True,
+        ),
+        Column("sample", pa.string(), "Which rows were dumped: share, by what, seed; null for all.", nullable=True),
         Column("components", pa.list_(pa.string()), "Components dumped."),
         Column("layers", pa.list_(pa.int32()), "Layers dumped."),
         Column("n_rows", pa.int64(), "Rows dumped."),
@@ -333,6 +316,8 @@ SHARDS = TableSchema(
         Column("n_truncated_sentences", pa.int64(), "Sentences truncated."),
         Column("n_bytes", pa.int64(), "Bytes of its activation files."),
         Column("n_files", pa.int32(), "Number of its activation files."),
+        Column("n_values", pa.int64(), "Values stored, of sparse dumps; null for others.", nullable=True),
+        Column("n_clipped", pa.int64(), "Values beyond the range of their neuron, of `int8` dumps.", nullable=True),
         Column("attempt", pa.int32(), "Attempt that succeeded, from 1."),
         Column("seconds", pa.float64(), "Wall time of that attempt."),
         Column("token_budget", pa.int32(), "Padded tokens per batch it ran with."),

@@ -45,12 +45,13 @@ def read_corpus(
     names = _UniqueNames()
     for source in expand(config):
         n = 0
+        are_numbered = format_of(source, config) == "text"  # unique as they are; a file may be one document of any size
         for item in _read_source(source, config, digests if digests is not None else {}):
             n += 1
             if isinstance(item, Quarantined):
                 _handle(item, config, quarantine)
             else:
-                yield _with_split(names.unique(item), config.split)
+                yield _with_split(item if are_numbered else names.unique(item), config.split)
         if not n:
             _handle(_empty(source), config, quarantine)
 

@@ -18,7 +18,7 @@ from schemas.config import CorpusConfig
 from schemas.errors import CorpusError
 
 #: Part of the fingerprint; raised whenever a reader gives other sentences for the same bytes.
-READER_VERSION = 2
+READER_VERSION = 3
 
 
 class _Tally:

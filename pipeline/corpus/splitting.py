@@ -19,6 +19,8 @@ _ABBREVIATED = (
 )
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _LOOK_BACK = 24
+#: What goes on for longer without an end is no sentence (a table, a dump of numbers): it is cut at white space.
+MAX_SENTENCE_CHARACTERS = 20_000
 
 
 @cache
@@ -42,15 +44,30 @@ def split_words(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of one line or paragraph, white space trimmed, none of them empty."""
-    sentences = []
+    """Sentences of one line or paragraph, white space trimmed, none of them empty or longer than the longest."""
+    sentences: list[str] = []
     start = 0
     for match in _END.finditer(text):
         if _is_final(text, start, match):
-            sentences.append(text[start : match.end()].strip())
+            sentences += _cut(text[start : match.end()].strip())
             start = match.end()
-    sentences.append(text[start:].strip())
-    return [sentence for sentence in sentences if sentence]
+    sentences += _cut(text[start:].strip())
+    return sentences
+
+
+def _cut(sentence: str) -> list[str]:
+    """The sentence; pieces of :data:`MAX_SENTENCE_CHARACTERS` at most where it is longer."""
+    if len(sentence) <= MAX_SENTENCE_CHARACTERS:
+        return [sentence] if sentence else []
+    pieces = []
+    at = 0
+    while len(sentence) - at > MAX_SENTENCE_CHARACTERS:
+        space = sentence.rfind(" ", at + 1, at + MAX_SENTENCE_CHARACTERS + 1)
+        end = space if space > at else at + MAX_SENTENCE_CHARACTERS
+        pieces.append(sentence[at:end].strip())
+        at = end
+    pieces.append(sentence[at:].strip())
+    return [piece for piece in pieces if piece]
 
 
 def _is_final(text: str, start: int, match: re.Match[str]) -> bool:

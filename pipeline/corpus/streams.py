@@ -24,6 +24,10 @@ from pipeline.corpus.urls import split_chain
 from schemas.errors import CorpusError
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+#: Longest line that is read, and the most bytes and lines of a block (a sentence of CoNLL files): above any document,
+#: below what a compressed file of a few kB could otherwise fill a memory with.
+MAX_LINE_BYTES = 128 << 20
+MAX_BLOCK_LINES = 1_000_000
 _CHUNK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
@@ -136,11 +140,15 @@ class SourceStream:
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Number (from 1) and bytes of every line, without line end (LF or CR LF) and without a BOM.
 
-        Raises :class:`CorpusError` when the file cannot be decompressed to its end.
+        Raises :class:`CorpusError` when the file cannot be decompressed to its end, and for a line of more than
+        :data:`MAX_LINE_BYTES`, of which no more than that is read.
         """
         number = 0
         try:
-            for number, raw in enumerate(self._content, start=1):
+            while raw := self._content.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(raw) > MAX_LINE_BYTES:
+                    raise self._too_long(number, f"a line may have {MAX_LINE_BYTES >> 20} MB")
                 line = raw.rstrip(b"\r\n")
                 yield number, line.removeprefix(_BOM) if number == 1 else line
         except _BROKEN as error:
@@ -149,17 +157,30 @@ class SourceStream:
             ) from error
 
     def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Runs of lines between blank ones (nothing or ASCII white space): number of the first line, the lines."""
+        """Runs of lines between blank ones (nothing or ASCII white space): number of the first line, the lines.
+
+        Raises :class:`CorpusError` for a run of more than :data:`MAX_LINE_BYTES` or :data:`MAX_BLOCK_LINES`.
+        """
         block: list[bytes] = []
-        number = 0
+        number = n_bytes = 0
         for number, line in self.lines():
             if line and not line.isspace():
                 block.append(line)
+                n_bytes += len(line)
+                if n_bytes > MAX_LINE_BYTES or len(block) > MAX_BLOCK_LINES:
+                    most = f"{MAX_BLOCK_LINES:,} lines and {MAX_LINE_BYTES >> 20} MB"
+                    raise self._too_long(number + 1 - len(block), f"the lines up to the next blank one may be {most}")
             elif block:
                 yield number - len(block), block
-                block = []
+                block, n_bytes = [], 0
         if block:
             yield number + 1 - len(block), block
+
+    def _too_long(self, number: int, rule: str) -> CorpusError:
+        return CorpusError(
+            f"{self.name}:{number}: {rule}, and there are more; break up the text, or set corpus.format to what the "
+            "file is"
+        )
 
     def digest(self) -> Digest:
         """Size and SHA-256 of the raw bytes, reading the rest of the file where a reader stopped early."""

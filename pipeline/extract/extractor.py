@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from pipeline.extract.batch import Batch, make_batch
+from pipeline.extract.batch import Batch, make_batch, make_packed_batch
 from pipeline.extract.capture import Capture, Target
 from pipeline.extract.model import LoadedModel
-from pipeline.extract.model_info import model_blocks
+from pipeline.extract.packing import block_mask, pack_lines
 from pipeline.extract.row_table import RowTable
+from pipeline.extract.sae import Sae
 from pipeline.extract.sequences import Sequences, make_batches
 from pipeline.extract.staging import StagedBatch, Staging
 from pipeline.extract.storage_dtype import Bits, storage_dtype
@@ -21,26 +22,40 @@ from schemas.errors import ActivationError, ModelError
 class Extractor:
     """Activations of chosen targets of one model.
 
-    ``targets``: ``(component, layer)`` pairs. ``dtype``: stored dtype. ``token_budget``: padded tokens per batch; it,
-    and torch's threads, decide the last bits of the result; nothing else does. ``pooling``: ``mean`` and ``max`` pool
-    the tokens of a row in float32; anything else takes rows of one token each. Raises :class:`ModelError` for a
-    target the model does not have.
+    ``targets``: ``(component, layer)`` pairs, those of ``saes`` among them. ``dtype``: stored dtype. ``token_budget``:
+    padded tokens per batch; it, and torch's threads, decide the last bits of the result; nothing else does.
+    ``pooling``: ``mean`` and ``max`` pool the tokens of a row in float32; anything else takes rows of one token each.
+    ``neurons``: ascending ranges to keep of a component, all by default. ``packing``: several sequences in a line.
+    Raises :class:`ModelError` for a target the model does not have.
 
     After :meth:`extract`, ``token_budget_used`` is the budget it ran with: smaller than asked for if the GPU's memory
     did not suffice and it was halved.
     """
 
     def __init__(
-        self, loaded: LoadedModel, targets: Sequence[Target], dtype: str, token_budget: int, pooling: str | None = None
+        self,
+        loaded: LoadedModel,
+        targets: Sequence[Target],
+        dtype: str,
+        token_budget: int,
+        pooling: str | None = None,
+        *,
+        neurons: Mapping[str, Sequence[range]] | None = None,
+        saes: Sequence[Sae] = (),
+        packing: bool = False,
     ) -> None:
-        for component, layer in targets:
-            loaded.info.check_layers(component, (layer,))
         self.loaded = loaded
         self._targets = tuple(dict.fromkeys(targets))
+        self._saes = {sae.target: sae for sae in saes if sae.target in self._targets}
+        self._captured = [target for target in self._targets if target not in self._saes]
+        self._captured += [sae.source for sae in self._saes.values()]
+        for component, layer in self._captured:
+            loaded.info.check_layers(component, (layer,))
+        self._neurons = neurons or {}
         self._storage = storage_dtype(dtype)
         self._token_budget = token_budget
         self._pooling = pooling
-        self._blocks = model_blocks(loaded.module, loaded.info)
+        self._packing = packing
         self.token_budget_used = token_budget
 
     def extract(self, sequences: Sequences) -> dict[Target, Bits]:
@@ -64,17 +79,42 @@ class Extractor:
 
     def _extract(self, sequences: Sequences, token_budget: int) -> dict[Target, Bits]:
         tables = {
-            target: RowTable(target, self.loaded.info.widths[target[0]], self._storage, self._pooling, sequences)
+            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences)
             for target in self._targets
         }
+        batches = self._batches(sequences, token_budget)
+        run = self._on_gpu if self.loaded.device.type == "cuda" else self._on_cpu
+        with torch.inference_mode():
+            run(batches, tables)
+            return {target: table.finish() for target, table in tables.items()}
+
+    def _kept(self, target: Target) -> Sequence[range]:
+        """The neurons to keep of a target."""
+        sae = self._saes.get(target)
+        width = self.loaded.info.widths[target[0]] if sae is None else sae.w_enc.shape[1]
+        return self._neurons.get(target[0], (range(width),))
+
+    def _batches(self, sequences: Sequences, token_budget: int) -> list[Batch]:
         # a sequence without any row (only special tokens, at word unit) need not run
         has_row = np.concatenate([[0], np.cumsum(sequences.token_row >= 0)])[sequences.offsets]
         used = np.flatnonzero(np.diff(has_row))
-        batches = [used[chosen] for chosen in make_batches(sequences.lengths[used], token_budget)]
-        run = self._on_gpu if self.loaded.device.type == "cuda" else self._on_cpu
-        with torch.inference_mode():
-            run([make_batch(sequences, members, self.loaded.info.pad_token_id) for members in batches], tables)
-            return {target: table.finish() for target, table in tables.items()}
+        lengths, pad = sequences.lengths[used], self.loaded.info.pad_token_id
+        if self._packing:
+            packed = [[used[line].tolist() for line in lines] for lines in pack_lines(lengths, token_budget)]
+            return [make_packed_batch(sequences, lines, pad) for lines in packed]
+        return [make_batch(sequences, used[chosen], pad) for chosen in make_batches(lengths, token_budget)]
+
+    def _forward(self, capture: Capture, batch: Batch) -> None:
+        """The batch through the model, on its device."""
+        device = self.loaded.device
+        ids = batch.input_ids.to(device, non_blocking=True)
+        if batch.position is None:
+            capture.forward(ids, batch.attention_mask.to(device, non_blocking=True))
+            return
+        info = self.loaded.info
+        dtype = next(self.loaded.module.parameters()).dtype
+        mask = block_mask(batch, is_causal=not info.is_bidirectional, dtype=dtype, device=device)
+        capture.forward(ids, mask, batch.position.to(device) + info.first_position)
 
     def _on_cpu(self, batches: list[Batch], tables: dict[Target, RowTable]) -> None:
         for batch in batches:
@@ -84,25 +124,35 @@ class Extractor:
         """One batch, written as its layers are computed."""
 
         def consume(target: Target, activations: torch.Tensor) -> None:
-            tables[target].write(activations.cpu(), batch)
+            if target in tables:
+                tables[target].write(activations.cpu(), batch)
+            for sae in self._reading(target):
+                flat = activations.reshape(-1, activations.shape[-1])
+                latents = sae.latents(flat.index_select(0, batch.source.to(flat.device)))
+                tables[sae.target].write_rows(tables[sae.target].select(latents).cpu(), batch)
 
-        with Capture(self.loaded.module, self._blocks, self._targets, consume) as capture:
-            device = self.loaded.device
-            capture.forward(batch.input_ids.to(device), batch.attention_mask.to(device))
+        with Capture(self.loaded.module, self.loaded.sites, self._captured, consume) as capture:
+            self._forward(capture, batch)
+
+    def _reading(self, target: Target) -> list[Sae]:
+        """Autoencoders that read this target."""
+        return [sae for sae in self._saes.values() if sae.source == target]
 
     def _on_gpu(self, batches: list[Batch], tables: dict[Target, RowTable]) -> None:
         staging = Staging(self.loaded.device)
 
         def consume(target: Target, activations: torch.Tensor) -> None:
-            staging.stage(target, activations, tables[target].staged_dtype)
+            tokens = staging.gather(activations)
+            if target in tables:
+                staging.stage(target, tables[target].select(tokens), tables[target].staged_dtype)
+            for sae in self._reading(target):
+                table = tables[sae.target]
+                staging.stage(sae.target, table.select(sae.latents(tokens)), table.staged_dtype)
 
-        with Capture(self.loaded.module, self._blocks, self._targets, consume) as capture:
+        with Capture(self.loaded.module, self.loaded.sites, self._captured, consume) as capture:
             for batch in batches:
                 staging.begin(batch)
-                capture.forward(
-                    batch.input_ids.to(self.loaded.device, non_blocking=True),
-                    batch.attention_mask.to(self.loaded.device, non_blocking=True),
-                )
+                self._forward(capture, batch)
                 staging.end()
                 if len(staging) == 2:
                     self._write(staging.pop(), tables)

@@ -98,10 +98,15 @@ def _indexed_files(folder: Path, index: Path) -> list[Path]:
 
 def weights_sha256(files: list[Path]) -> str:
     """SHA-256 of one weight file; of several, the SHA-256 over their ``<sha256>  <name>`` lines sorted by name."""
-    sums = [(path.name, _file_sha256(path, path.stat().st_size, path.stat().st_mtime_ns)) for path in files]
+    sums = [(path.name, file_sha256(path)) for path in files]
     if len(sums) == 1:
         return sums[0][1]
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(sums)).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file; computed once for each size and time of change."""
+    return _file_sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

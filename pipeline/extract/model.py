@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -18,9 +19,12 @@ from pipeline.extract.model_info import (
     describe_model,
     first_line,
     fresh_model,
+    model_sites,
     quiet_transformers,
     read_settings,
 )
+from pipeline.extract.site import Site
+from schemas.components import ModuleConfig
 from schemas.config import ModelConfig
 from schemas.errors import ModelError
 
@@ -31,11 +35,15 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for forward passes: ``module`` without a head, its ``info``, and the ``device`` it is on."""
+    """A model ready for forward passes.
+
+    ``module`` without a head, its ``info``, the ``device`` it is on, and the ``sites`` where its components are read.
+    """
 
     module: nn.Module
     info: ModelInfo
     device: torch.device
+    sites: tuple[Site, ...]
 
 
 def load_model(
@@ -44,15 +52,16 @@ def load_model(
     threads: int | None = None,
     n_layers_needed: int | None = None,
     info: ModelInfo | None = None,
+    modules: Sequence[ModuleConfig] = (),
 ) -> LoadedModel:
     """Load the weights of ``config`` for inference.
 
     ``threads``: torch's compute threads in this process from now on. ``n_layers_needed``: highest layer that will be
     captured; more than the model has is an error. ``info``: what :func:`describe_model` said, to refuse weights that
-    changed since. Raises :class:`ModelError`; besides the reasons of :func:`describe_model`: weights missing from the
-    checkpoint, no GPU.
+    changed since. ``modules``: components that the config names by module. Raises :class:`ModelError`; besides the
+    reasons of :func:`describe_model`: weights missing from the checkpoint, no GPU.
     """
-    found = describe_model(config)
+    found = describe_model(config, modules)
     if info is not None and info.weights_sha256 != found.weights_sha256:
         raise ModelError(
             f"model {config.name!r}: its weights changed since the plan ({info.weights_sha256[:12]} then, "
@@ -67,7 +76,8 @@ def load_model(
     if config.random_weights is not None:
         module = _reinitialised(module, config, found, config.random_weights)
     module.requires_grad_(requires_grad=False)
-    return LoadedModel(module.to(device).eval(), found, device)
+    module = module.to(device).eval()
+    return LoadedModel(module, found, device, model_sites(module, found, modules))
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -15,9 +15,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging
 
-from pipeline.extract.architecture import Blocks, find_blocks
+from pipeline.extract.architecture import find_sites, is_encoder_decoder
+from pipeline.extract.capture import start_token
 from pipeline.extract.location import find_model, weight_files, weights_sha256
 from pipeline.extract.model_facts import ModelInfo
+from pipeline.extract.named_modules import named_sites, site_widths
+from pipeline.extract.site import Site
+from schemas.components import ModuleConfig
 from schemas.config import ModelConfig
 from schemas.errors import ModelError
 
@@ -76,17 +80,17 @@ def quiet_transformers() -> Iterator[None]:
         _QUIET.leave()
 
 
-def describe_model(config: ModelConfig) -> ModelInfo:
+def describe_model(config: ModelConfig, modules: Sequence[ModuleConfig] = ()) -> ModelInfo:
     """Read a model's config and checksum its weight files; no weights are loaded.
 
-    The structure comes from the architecture built without storage (torch's meta device). Raises :class:`ModelError`
-    for a missing or broken folder, pickled weights, an unsupported architecture, or weights other than
-    ``config.sha256``.
+    ``modules`` become components beside those of the architecture. The structure comes from the architecture built
+    without storage (torch's meta device). Raises :class:`ModelError` for a missing or broken folder, pickled weights,
+    an unsupported architecture, weights other than ``config.sha256``, or ``modules`` that are not one vector per token.
     """
     path, revision = find_model(config)
     files = weight_files(path, config.gguf_file)
     settings = read_settings(config, path)
-    text = settings.get_text_config()
+    text = text_settings(settings)
     digest = weights_sha256(files)
     if config.sha256 is not None and digest != config.sha256:
         raise ModelError(
@@ -94,17 +98,20 @@ def describe_model(config: ModelConfig) -> ModelInfo:
             "get the right files or correct the key"
         )
     model = _build_without_storage(config, settings)
-    blocks = find_blocks(model, settings.model_type, text.num_hidden_layers)
-    widths = {"resid": int(text.hidden_size)}
-    if blocks.mlp_width is not None:
-        widths["mlp"] = blocks.mlp_width
+    sites = find_sites(model, settings.model_type, text.num_hidden_layers)
+    widths = {site.component: site.width for site in sites if site.width is not None}
+    layers_of = {name: tuple(n for s in sites if s.component == name for n in s.layers) for name in widths}
+    if modules:
+        named = named_sites(model, modules)
+        widths |= site_widths(model, named)
+        layers_of |= {site.component: site.layers for site in named}
     vocab_size = int(text.vocab_size)
     pad = getattr(text, "pad_token_id", None)
     return ModelInfo(
         alias=config.store_alias,
         name=config.name,
         architecture=settings.model_type,
-        n_layers=blocks.n_layers,
+        n_layers=max(layers_of["resid"]),
         widths=widths,
         max_length=_max_length(model, text, path),
         vocab_size=vocab_size,
@@ -113,6 +120,10 @@ def describe_model(config: ModelConfig) -> ModelInfo:
         weights_sha256=digest,
         revision=revision,
         path=str(path),
+        layers_of=layers_of,
+        start_token_id=start_token(model),
+        has_window=_has_window(text),
+        first_position=_first_position(model),
     )
 
 
@@ -128,17 +139,25 @@ def read_settings(config: ModelConfig, path: Path) -> Any:
         raise ModelError(
             f"model {config.name!r}: its config cannot be read ({first_line(error)}); check the folder's config.json"
         ) from error
-    if getattr(settings, "is_encoder_decoder", False):
-        raise ModelError(
-            f"model {config.name!r}: {settings.model_type!r} is an encoder-decoder; "
-            "only encoders and decoders are supported"
-        )
     return settings
 
 
-def model_blocks(model: nn.Module, info: ModelInfo) -> Blocks:
-    """Blocks of a loaded model."""
-    return find_blocks(model, info.architecture, info.n_layers)
+def text_settings(settings: Any) -> Any:
+    """The part of a model's settings that is about text: of a multimodal one its language model's."""
+    return settings if getattr(settings, "is_encoder_decoder", False) else settings.get_text_config()
+
+
+def model_sites(model: nn.Module, info: ModelInfo, modules: Sequence[ModuleConfig] = ()) -> tuple[Site, ...]:
+    """Where the components of a loaded model are read."""
+    return (*find_sites(model, info.architecture, info.n_layers), *named_sites(model, modules))
+
+
+def _has_window(text: Any) -> bool:
+    """Whether attention reaches a limited number of tokens back, in any layer."""
+    kinds = set(getattr(text, "layer_types", None) or ())
+    if kinds:
+        return kinds != {"full_attention"}
+    return bool(getattr(text, "sliding_window", None)) and getattr(text, "use_sliding_window", True)
 
 
 def _build_without_storage(config: ModelConfig, settings: Any) -> nn.Module:
@@ -162,12 +181,26 @@ def fresh_model(config: ModelConfig, settings: Any) -> nn.Module:
 
 
 def _max_length(model: nn.Module, text: Any, path: Path) -> int | None:
-    limits = [getattr(text, "max_position_embeddings", None), _tokenizer_limit(path)]
+    n_positions = getattr(text, "max_position_embeddings", None)
+    if isinstance(n_positions, int) and is_encoder_decoder(model):
+        n_positions -= 1  # a teacher-forced decoder reads the start token first; one limit, so that halves share rows
+    limits = [n_positions, _tokenizer_limit(path)]
+    if (positions := _positions_after_padding(model)) is not None:
+        limits.append(positions.num_embeddings - _first_position(model))
+    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT), default=None)
+
+
+def _positions_after_padding(model: nn.Module) -> nn.Embedding | None:
+    """Position embeddings of which one belongs to padding (RoBERTa, MPNet): positions are counted from the next on."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            # RoBERTa and MPNet count positions from padding_idx + 1
-            limits.append(module.num_embeddings - module.padding_idx - 1)
-    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT), default=None)
+            return module
+    return None
+
+
+def _first_position(model: nn.Module) -> int:
+    positions = _positions_after_padding(model)
+    return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
 
 
 def _tokenizer_limit(path: Path) -> int | None:

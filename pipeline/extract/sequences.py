@@ -90,6 +90,12 @@ def select_sequences(sequences: Sequences, members: npt.NDArray[np.int64]) -> Se
     )
 
 
+def with_rows(sequences: Sequences) -> Sequences:
+    """The sequences that have to be run: those with a token that goes into a row."""
+    n_tokens = np.concatenate([[0], np.cumsum(sequences.token_row >= 0)])[sequences.offsets]
+    return select_sequences(sequences, np.flatnonzero(np.diff(n_tokens)))
+
+
 def make_batches(lengths: npt.NDArray[np.int64], token_budget: int) -> list[npt.NDArray[np.int64]]:
     """Group sequences of similar length: longest first, ties in order, at most ``token_budget`` padded tokens a batch.
 

@@ -48,9 +48,13 @@ class Staging:
         self._flying.append(StagedBatch(batch, ready))
         self._source = batch.source.to(self._stream.device, non_blocking=True)
 
-    def stage(self, target: Target, activations: torch.Tensor, dtype: torch.dtype) -> None:
-        """Start copying the tokens of ``activations`` (B, S, N) that have a row, converted to ``dtype`` on the GPU."""
-        chosen = activations.reshape(-1, activations.shape[-1]).index_select(0, self._source).to(dtype)
+    def gather(self, activations: torch.Tensor) -> torch.Tensor:
+        """The tokens of ``activations`` (B, S, N) that have a row, (n, N) on the GPU, ordered as ``batch.source``."""
+        return activations.reshape(-1, activations.shape[-1]).index_select(0, self._source)
+
+    def stage(self, target: Target, tokens: torch.Tensor, dtype: torch.dtype) -> None:
+        """Start copying gathered ``tokens`` (n, N), converted to ``dtype`` on the GPU; they may be a view."""
+        chosen = tokens.to(dtype).contiguous()
         buffer = self._buffers[0].get(target)
         if buffer is None or buffer.shape[0] < chosen.shape[0]:
             buffer = torch.empty(chosen.shape, dtype=dtype, pin_memory=True)

@@ -6,6 +6,7 @@ Rounding is to nearest, ties to even.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,15 @@ _STORAGE = {
 }
 
 
+def stored_values(bits: npt.NDArray[np.generic], dtype: str) -> npt.NDArray[np.floating]:
+    """What ``bits`` as in :data:`Bits` stand for: float16 as it is, bfloat16 as float32, float32 as it is."""
+    if dtype == "float16":
+        return bits.view(np.float16)
+    if dtype == "bfloat16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.view(np.float32)
+
+
 def storage_dtype(name: str) -> StorageDtype:
     """The stored dtype called ``float16``, ``bfloat16`` or ``float32``; ``ValueError`` for another name."""
     if name not in _STORAGE:
@@ -73,12 +83,17 @@ def to_storage(values: torch.Tensor, dtype: str, *, component: str = "", layer: 
     return storage.bits(stored)
 
 
-def not_storable(values: torch.Tensor, storage: StorageDtype, component: str, layer: int) -> ActivationError:
-    """The error for ``values`` (T, N), of which one at least is not finite when stored: names the first."""
+def not_storable(
+    values: torch.Tensor, storage: StorageDtype, component: str, layer: int, neurons: Sequence[int] | None = None
+) -> ActivationError:
+    """The error for ``values`` (T, N), of which one at least is not finite when stored: names the first.
+
+    ``neurons``: the number of each column in the layer; their place by default.
+    """
     stored = values.to(storage.torch_dtype)
-    row, neuron = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
-    value = float(values[row, neuron])
-    where = f"{component} layer {layer} neuron {neuron}"
+    row, column = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
+    value = float(values[row, column])
+    where = f"{component} layer {layer} neuron {column if neurons is None else neurons[column]}"
     if not np.isfinite(value):
         return ActivationError(
             f"{where}: the model produced {value}, which is never stored; "

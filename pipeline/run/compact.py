@@ -22,7 +22,6 @@ from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.work import Executor, Outcome, run_tasks
 from pipeline.store.concatenation import concat_activations
-from pipeline.store.parquet import BLOCK_NEURONS
 from pipeline.store.paths import compacted_file
 from pipeline.store.receipts import FileEntry
 from pipeline.store.store import Store
@@ -84,8 +83,8 @@ class CompactWorker:
 
 def rows_per_file(plan: Plan) -> int:
     """Rows of a long file by default: so many that the widest is 250 MB in memory, but 32,768 to 131,072."""
-    itemsize = 2 if plan.capture.dtype == "float16" else 4  # bfloat16 values are stored as floats
-    widest = max(min(width, BLOCK_NEURONS) for width in plan.capture.widths.values())
+    itemsize = 2 if plan.capture.dtype == "float16" else 4  # other values are stored as floats
+    widest = max(len(block) for component in plan.capture.components for block in plan.capture.blocks(component))
     return int(np.clip(FILE_BYTES // (widest * itemsize), MIN_ROWS, MAX_ROWS))
 
 

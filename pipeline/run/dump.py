@@ -7,26 +7,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
+from pipeline.extract.sae import SaeFacts, load_sae
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
-from pipeline.run.dump_files import dump_stage, read_finished
+from pipeline.run.activation_files import LayerFiles, layer_blocks
+from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.failures import FailureLog
-from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
+from pipeline.run.plan_record import Plan, ShardPlan, library_versions
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
+from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
-from pipeline.store.parquet import BLOCK_NEURONS, write_activations
-from pipeline.store.paths import activation_file
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
-from schemas.config import Component
 from schemas.errors import ActivationError, ConfigError, IntegrityError
 
 
@@ -42,23 +41,43 @@ class DumpJob:
         return DumpWorker(Store.open(self.store_url).pinned(), self.plan)
 
 
+@dataclass(frozen=True)
+class ScalesJob:
+    """Recipe of the worker that chooses the scales of an ``int8`` dump."""
+
+    store_url: str
+    plan: Plan
+
+    def open(self) -> ScalesWorker:
+        """Load the model."""
+        return ScalesWorker(Store.open(self.store_url).pinned(), self.plan, open_extractor(self.plan), read_sequences)
+
+
 def open_extractor(plan: Plan) -> Extractor:
     """The plan's model, loaded and hooked for its targets."""
     capture = plan.capture
     path = plan.model_info.path  # found at planning: a relative name would mean another folder in a worker
     name = path if Path(path).is_dir() else plan.config.model.name
     model = plan.config.model.model_copy(update={"device": capture.device, "name": name})
-    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info), capture)
+    modules = plan.config.dump.modules
+    return make_extractor(load_model(model, threads=capture.threads, info=plan.model_info, modules=modules), plan)
 
 
-def make_extractor(loaded: LoadedModel, capture: Capture) -> Extractor:
-    """What takes the targets of ``capture`` from a loaded model."""
+def make_extractor(loaded: LoadedModel, plan: Plan) -> Extractor:
+    """What takes the plan's targets from its model, loaded."""
+    capture, saes = plan.capture, []
+    for sae in plan.config.dump.saes:
+        facts = SaeFacts(capture.widths[sae.name], plan.sae_paths[sae.name], capture.saes[sae.name])
+        saes.append(load_sae(sae, facts, loaded.device))
     return Extractor(
         loaded,
         list(capture.targets),
-        dtype=capture.dtype,
+        dtype=capture.forward_dtype,
         token_budget=capture.token_budget,
         pooling=capture.pooling,
+        neurons={component: capture.pieces(component) for component in capture.neurons},
+        saes=saes,
+        packing=capture.packing,
     )
 
 
@@ -86,10 +105,12 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
 class DumpWorker:
     """Turns one shard after the other into activation files, which are written while the next shard is computed."""
 
-    def __init__(self, store: Store, plan: Plan) -> None:
+    def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
+        """``scales`` of an ``int8`` dump are those of the store unless given."""
         self.store = store
         self.plan = plan
         self.extractor = open_extractor(plan)
+        self.scales = load_scales(plan, store) if scales is None else scales
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="dump-writer")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
@@ -108,26 +129,32 @@ class DumpWorker:
 
     def _commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
         """Write the shard's files and its receipt."""
-        row_ids = np.arange(task.first_row, task.first_row + task.n_rows, dtype=np.int64)
         with self.store.staging() as staging:
             for target in self.plan.capture.targets:
-                self._write(staging, *target, task.shard, row_ids, blocks.pop(target))
+                self._write(staging, target, task, blocks.pop(target))
             facts["seconds"] = round(time.monotonic() - started, 3)
             facts["finished_at"] = datetime.now(UTC).isoformat(timespec="seconds")
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
-    def _write(self, staging: Staging, component: Component, layer: int, shard: int, row_ids: Any, values: Any) -> None:
-        """One file per block of neurons."""
-        capture = self.plan.capture
-        for block, first in enumerate(range(0, values.shape[1], BLOCK_NEURONS)):
-            path = staging.path(activation_file(self.plan.model, component, layer, block, shard))
-            part = values[:, first : first + BLOCK_NEURONS]
-            write_activations(path, part, first_neuron=first, row_ids=row_ids, dtype=capture.dtype)
+    def _write(self, staging: Staging, target: Target, shard: ShardPlan, values: Bits) -> None:
+        """The files of one layer."""
+        rows = range(shard.first_row, shard.first_row + shard.n_rows)
+        files = LayerFiles(staging, self.plan.model, *target, shard.shard, rows, self.scales.get(target))
+        files.write(values, layer_blocks(self.plan.capture.blocks(target[0])), self.plan.capture)
 
 
 def _versions(libraries: dict[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in libraries.items())
+
+
+def refuse_other_libraries(plan: Plan) -> None:
+    """Raise :class:`ConfigError` if the libraries that decide the bits are not those of the plan."""
+    if plan.libraries != library_versions():
+        raise ConfigError(
+            f"run {plan.run_id} was planned with {_versions(plan.libraries)}, here is {_versions(library_versions())}, "
+            "which can change the last bits; install the planned versions, or dump into another store"
+        )
 
 
 def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
@@ -135,14 +162,12 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
 
     Raises :class:`~schemas.errors.IncompleteError` when shards are missing at the end; all others are kept.
     """
-    finished = read_finished(plan, store)
-    tasks = [shard for shard in plan.shards if shard.key not in finished]
-    if tasks and plan.libraries != library_versions():
-        raise ConfigError(
-            f"run {plan.run_id} was planned with {_versions(plan.libraries)}, here is {_versions(library_versions())}, "
-            "which can change the last bits; install the planned versions, or dump into another store"
-        )
-    store.check_space(sum(shard.n_rows for shard in tasks) * plan.capture.bytes_per_row)
+    tasks = unfinished_shards(plan, store)
+    if tasks:
+        refuse_other_libraries(plan)
+    if plan.capture.mode != "threshold":  # what a threshold keeps is not known before
+        store.check_space(sum(shard.n_rows for shard in tasks) * plan.capture.bytes_per_row)
+    ensure_scales(plan, store, executor, progress, ScalesJob(store.url, plan))
     progress.start(f"dump {plan.model}", len(plan.shards), "shards", len(plan.shards) - len(tasks))
 
     def on_success(outcome: Outcome) -> None:

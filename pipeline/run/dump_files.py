@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pipeline.run.plan_record import Plan
-from pipeline.store.parquet import BLOCK_NEURONS
+from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from schemas.errors import IntegrityError
@@ -57,7 +56,7 @@ def all_series(plan: Plan) -> list[Series]:
     return [
         Series(component, layer, block)
         for component, layer in plan.capture.targets
-        for block in range(-(-plan.capture.widths[component] // BLOCK_NEURONS))
+        for block in range(len(plan.capture.blocks(component)))
     ]
 
 
@@ -77,6 +76,12 @@ def finished_shards(plan: Plan, dumped: Iterable[str], compacted: Iterable[str])
 def read_finished(plan: Plan, store: Store) -> set[str]:
     """:func:`finished_shards` of a store; lists receipts and reads none."""
     return finished_shards(plan, store.receipt_keys(dump_stage(plan)), store.receipt_keys(compact_stage(plan)))
+
+
+def unfinished_shards(plan: Plan, store: Store) -> list[ShardPlan]:
+    """The plan's shards that :func:`read_finished` has not, in order."""
+    finished = read_finished(plan, store)
+    return [shard for shard in plan.shards if shard.key not in finished]
 
 
 def missing_shards(plan: Plan, files: Iterable[FileEntry]) -> list[str]:

@@ -22,10 +22,11 @@ from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
-from pipeline.store.parquet import BLOCK_NEURONS, Values
 from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
-from schemas.config import Component, Config
+from pipeline.store.value_columns import Values
+from schemas.components import Component
+from schemas.config import Config
 from schemas.errors import IncompleteError
 
 #: Neurons of one task at most: small enough to spread over workers and to lose little by a kill.
@@ -65,10 +66,11 @@ def neuron_tasks(
     for component, layer in plan.capture.targets:
         if not keep(component, layer):
             continue
-        width = plan.capture.widths[component]
-        for block in range(0, width, BLOCK_NEURONS):
-            end = min(block + BLOCK_NEURONS, width)
-            tasks += [NeuronTask(component, layer, at, min(at + size, end)) for at in range(block, end, size)]
+        for block in plan.capture.blocks(component):
+            tasks += [
+                NeuronTask(component, layer, at, min(at + size, block.stop))
+                for at in range(block.start, block.stop, size)
+            ]
     return tasks
 
 
@@ -190,7 +192,7 @@ class ActivationFold:
             selected = self.counted[shard]
             if len(selected):
                 bits: Values = self.read(task, shard).take(selected, axis=1)  # contiguous, unlike [:, selected]
-                yield Batch(shard, bits, selected, self.plan.capture.dtype)
+                yield Batch(shard, bits, selected, self.plan.capture.value_dtype)
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
@@ -205,10 +207,12 @@ class ActivationFold:
 
     def _entry(self, task: NeuronTask, shard: ShardPlan) -> FileEntry:
         """The file that has the shard's rows of the task's neurons."""
+        blocks = self.plan.capture.blocks(task.component)
+        block = next(number for number, neurons in enumerate(blocks) if task.first in neurons)
         where: dict[str, Any] = {
             "component": task.component,
             "layer": task.layer,
-            "block": task.first // BLOCK_NEURONS,
+            "block": block,
         }
         series = tuple(where.values())
         if series not in self._entries:
@@ -220,4 +224,4 @@ class ActivationFold:
         """All rows of one shard as float32, (n, T)."""
         bits = self.read(task, shard)
         bits = bits if bits.flags.c_contiguous else bits.copy()
-        return Batch(shard, bits, np.arange(shard.n_rows), self.plan.capture.dtype).values()
+        return Batch(shard, bits, np.arange(shard.n_rows), self.plan.capture.value_dtype).values()

@@ -1,8 +1,9 @@
 """Ingest: the corpus, cut into shards of whole sentences, as the tables documents, sentences and words.
 
 The cut is by rows: a shard is closed before the sentence that would take it over ``rows_per_shard`` (a longer sentence
-gets a shard of its own). It depends on the corpus and the first model's tokenisation, never on workers or batches.
-A document is listed in the shard of its last sentence, or in the one after where a shard ends with the document.
+gets a shard of its own), or over :data:`TOKENS_PER_SHARD` tokens where pooling or a sample makes few rows of many. It
+depends on the corpus and the first model's tokenisation, never on workers or batches. A document is listed in the shard
+of its last sentence, or in the one after where a shard ends with the document.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from schemas.tables import TABLES, words_schema
 
 #: Sentences handed to the tokenizer at once.
 ENCODE_BATCH = 512
+#: Tokens of a shard at most: the text of a shard is in memory when it is planned.
+TOKENS_PER_SHARD = 2**20
+#: Characters handed to it at once, unless one sentence alone has more: a token takes some hundred bytes there.
+ENCODE_CHARACTERS = 1 << 20
 
 
 @dataclass
@@ -114,7 +119,7 @@ def _encoded(
     sentences: Iterator[Sentence], encoder: Encoder, skip: bool
 ) -> Iterator[tuple[Sentence, EncodedSentence | Quarantined]]:
     """Sentences with their tokens; with ``skip``, those that the encoder refuses come with what is wrong."""
-    while batch := list(islice(sentences, ENCODE_BATCH)):
+    for batch in _batches(sentences):
         try:
             encoded: Sequence[EncodedSentence | Quarantined] = encoder.encode(
                 [(s.text, s.words, s.spans) for s in batch]
@@ -122,6 +127,20 @@ def _encoded(
         except CorpusError:
             encoded = [_encode_one(sentence, encoder, skip) for sentence in batch]  # now with the place
         yield from zip(batch, encoded, strict=True)
+
+
+def _batches(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
+    """Runs of up to :data:`ENCODE_BATCH` sentences with up to :data:`ENCODE_CHARACTERS`; each has at least one."""
+    batch: list[Sentence] = []
+    n_characters = 0
+    for sentence in sentences:
+        if batch and (len(batch) == ENCODE_BATCH or n_characters + len(sentence.text) > ENCODE_CHARACTERS):
+            yield batch
+            batch, n_characters = [], 0
+        batch.append(sentence)
+        n_characters += len(sentence.text)
+    if batch:
+        yield batch
 
 
 def _encode_one(sentence: Sentence, encoder: Encoder, skip: bool) -> EncodedSentence | Quarantined:
@@ -150,31 +169,33 @@ def _resume(sentences: Iterator[Sentence], finished: Sequence[dict[str, Any]]) -
 def cut_shards(
     sentences: Iterator[Sentence],
     encoder: Encoder,
-    count_rows: Callable[[EncodedSentence], int],
+    count_rows: Callable[[EncodedSentence, int], int],
     rows_per_shard: int,
     finished: Sequence[dict[str, Any]] = (),
     skip: bool = False,
 ) -> Iterator[ShardContent]:
-    """Cut the stream into shards.
+    """Cut the stream into shards; ``count_rows(encoded, sentence_id)`` are the rows of a sentence.
 
     ``finished`` holds the receipts' facts of leading shards that are already written: they are read past, neither
     encoded nor yielded. With ``skip``, sentences that the encoder refuses are quarantined instead of an error.
     """
     position = _resume(sentences, finished)
-    content, n_rows = ShardContent(len(finished)), 0
+    content, n_rows, n_tokens = ShardContent(len(finished)), 0, 0
     for sentence, encoded in _encoded(sentences, encoder, skip):
-        n_new = 0 if isinstance(encoded, Quarantined) else count_rows(encoded)
-        if content.sentences and n_rows + n_new > rows_per_shard:
+        n_new, n_read = 0, 0
+        if not isinstance(encoded, Quarantined):
+            n_new, n_read = count_rows(encoded, position.sentences), len(encoded)
+        if content.sentences and (n_rows + n_new > rows_per_shard or n_tokens + n_read > TOKENS_PER_SHARD):
             content.after = position.facts()
             yield content
-            content, n_rows = ShardContent(content.shard + 1), 0
+            content, n_rows, n_tokens = ShardContent(content.shard + 1), 0, 0
         content.n_read += 1
         if isinstance(encoded, Quarantined):
             content.quarantined.append(encoded)
             continue
         _place(sentence, position, content)
         content.encoded.append(encoded)
-        n_rows += n_new
+        n_rows, n_tokens = n_rows + n_new, n_tokens + n_read
     if content.sentences:
         content.ended.append(_close(position))
         content.after = position.facts()

@@ -179,7 +179,9 @@ def label(plan: Plan, store: Store, executor: Executor, progress: Progress) -> C
 
         run_tasks("label", FailureLog(store, concept_set.stage), executor, job, tasks, on_success)
     n_rows, n_words = _totals(store, concept_set)
-    require_positives(concept_set.concepts, n_rows.tolist())
+    # a sample may miss what is rare in the corpus: the search leaves such a concept out
+    found = n_rows if plan.capture.sample is None else n_words
+    require_positives(concept_set.concepts, found.tolist())
     _register(plan, store, concept_set, others, n_rows, n_words)
     if tasks:
         progress.finish(f"{len(concept_set.concepts)} concepts, {int(n_rows.sum()):,} labels")

@@ -243,7 +243,7 @@ class Entries:
 
 
 def contexts_stage(plan: Plan) -> str:
-    """Stage name of the receipts of the contexts with the plan's settings."""
+    """Stage name of the receipts of the parts, and key of the whole table's."""
     settings = plan.config.contexts
     digest = fingerprint(kind="contexts", version=VERSION, k=settings.k, window=settings.window)
     return f"contexts-{plan.run_id}-{digest[:8]}"

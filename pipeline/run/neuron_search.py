@@ -22,13 +22,13 @@ from pipeline.run.fold import (
     neuron_tasks,
     require_dump,
 )
-from pipeline.run.labelling import ConceptSet, label
+from pipeline.run.labelling import ConceptSet, label, planned_concepts
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.ranking_table import write_rankings
 from pipeline.run.records import write_run_record
 from pipeline.run.score_files import save_scores
-from pipeline.run.split_labels import SplitLabels, SplitName, count_positives
+from pipeline.run.split_labels import Positives, SplitLabels, SplitName, count_positives
 from pipeline.run.work import Executor
 from pipeline.search.search_states import score_block
 from pipeline.stats.codes import encode_codes, round_to_bits
@@ -75,8 +75,8 @@ class SearchWorker:
         self.fold = ActivationFold(store, job.plan)
         self.labels = ShardCache(SplitLabels(store, job.plan, job.labels, job.concepts).load)
         self.threads = kernel_threads(job.plan.config)
-        self.is_rounded = job.plan.capture.dtype == "float32"
-        self.dtype = (job.plan.config.search.round_to or "") if self.is_rounded else job.plan.capture.dtype
+        self.is_rounded = job.plan.capture.value_dtype == "float32"
+        self.dtype = (job.plan.config.search.round_to or "") if self.is_rounded else job.plan.capture.value_dtype
 
     def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
         """Fold the states of every split, score, and leave the scores in the store."""
@@ -135,12 +135,9 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
     settings = plan.config.search
     concept_set = label(plan, store, executor, progress)
     positives = count_positives(store, plan, concept_set)
-    names = _choose(concept_set.names, positives.selection, plan)
-    chosen = [concept_set.names.index(name) for name in names]
-    job = _job(plan, store, concept_set, names, {split: n_pos[chosen] for split, n_pos in positives.splits.items()})
-    tasks = _tasks(plan, job)
+    job = _search_job(plan, store, concept_set, positives)
+    names, tasks, key = job.concepts, _tasks(plan, job), _table_key(plan, concept_set, job)
     receipts = fold_tasks("search", job.stage, store, executor, progress, job, tasks)
-    key = f"{concept_set.id}-{job.stage.rpartition('-')[2]}-{settings.keep}"
     n_rows = write_rankings(plan, store, job.selection, names, tasks, receipts, key)
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in tasks)
@@ -150,6 +147,27 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
         remarks.append(f"{n_left} concepts with too few positive rows to select on left out")
     progress.finish("; ".join([f"{len(names)} concepts × {n_neurons:,} neurons, {n_rows:,} rankings", *remarks]))
     return n_rows
+
+
+def search_stage(plan: Plan, store: Store) -> tuple[str, str]:
+    """Stage name of the receipts of a search's parts, and key of those of its tables.
+
+    Reads the labels, which have to be there; raises as :func:`search` for settings that leave nothing to search.
+    """
+    concept_set = planned_concepts(plan, store)
+    job = _search_job(plan, store, concept_set, count_positives(store, plan, concept_set))
+    return job.stage, _table_key(plan, concept_set, job)
+
+
+def _search_job(plan: Plan, store: Store, concept_set: ConceptSet, positives: Positives) -> SearchJob:
+    """The workers' recipe for the concepts that the plan's settings choose."""
+    names = _choose(concept_set.names, positives.selection, plan)
+    chosen = [concept_set.names.index(name) for name in names]
+    return _job(plan, store, concept_set, names, {split: n_pos[chosen] for split, n_pos in positives.splits.items()})
+
+
+def _table_key(plan: Plan, concept_set: ConceptSet, job: SearchJob) -> str:
+    return f"{concept_set.id}-{job.stage.rpartition('-')[2]}-{plan.config.search.keep}"
 
 
 def check_rounding(config: Config) -> None:
@@ -196,9 +214,9 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     )
     if not tasks:
         raise ConfigError(
-            f"search.components, search.layers: nothing of the dump is left by {settings.components or 'all'}, "
-            f"{settings.layers or 'all'}; it has layers {', '.join(map(str, plan.capture.layers))} of "
-            f"{', '.join(plan.capture.components)}"
+            "search.components, search.layers: nothing of the dump is left by "
+            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; "
+            f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
         )
     return tasks
 

@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.extract.extractor import Extractor
-from pipeline.extract.sequences import Sequences, make_batches, select_sequences
+from pipeline.extract.int8_codes import choose_scales
+from pipeline.extract.sequences import Sequences, make_batches, select_sequences, with_rows
 from pipeline.run.dump import DumpWorker, make_extractor, open_extractor, read_sequences
 from pipeline.run.executors import make_executor
 from pipeline.run.failures import FailureLog
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.plan_record import Plan, ShardPlan
+from pipeline.run.scales import largest_values
 from pipeline.run.work import Facts, Outcome, run_tasks
 from pipeline.store.owners import owned_name
 from pipeline.store.paths import STAGING
@@ -86,10 +88,10 @@ class PilotWorker:
     def __init__(self, store: Store, scratch: Store, plan: Plan) -> None:
         self.store = store
         self.plan = plan
-        self.dump = DumpWorker(scratch, plan)
+        self.dump = DumpWorker(scratch, plan, scales={})
         self.name = owned_name("pilot")
         self._largest = max(plan.shards, key=lambda shard: shard.n_rows)
-        self._sequences = read_sequences(store, plan, self._largest)
+        self._sequences = with_rows(read_sequences(store, plan, self._largest))
         self._n_batches = self._calibrate()
         self._base_memory = _peak_memory()
 
@@ -97,7 +99,9 @@ class PilotWorker:
         """Warm up, then time one batch of middling length: batches of a mini-shard."""
         batches = make_batches(self._sequences.lengths, self.plan.capture.token_budget)
         middle = select_sequences(self._sequences, batches[len(batches) // 2])
-        self.dump.extractor.extract(middle)
+        rows = self.dump.extractor.extract(middle)
+        if self.plan.capture.dtype == "int8":  # any scales of about the right size will do
+            self.dump.scales = {t: choose_scales(largest) for t, largest in largest_values(rows).items()}
         started = time.monotonic()
         self.dump.extractor.extract(middle)
         seconds = max(time.monotonic() - started, 1e-6)
@@ -188,7 +192,7 @@ def _extrapolate(plan: Plan, paces: list[_Pace], told: list[Facts], startup: flo
     busy = min(len(paces), len(plan.shards))
     pace_of_all = statistics.mean(pace.overlapped for pace in paces)
     filling = max(pace.compute + pace.write - pace.overlapped for pace in paces) * largest
-    memory = max(held_rows(pace.compute, pace.write, plan.capture.bytes_per_target_row) for pace in paces)
+    memory = max(held_rows(pace.compute, pace.write, plan.capture.memory_per_target_row) for pace in paces)
     return Forecast(
         n_bytes=round(plan.n_rows * sum(facts["n_bytes"] for facts in told) / pilot_rows),
         seconds=startup + pace_of_all * _rows_of_busiest(plan.shards, busy) + filling,
@@ -207,18 +211,18 @@ def _rows_of_busiest(shards: Sequence[ShardPlan], n_workers: int) -> int:
     return max(rows)
 
 
-def held_rows(compute: float, write: float, bytes_per_target_row: list[int]) -> float:
+def held_rows(compute: float, write: float, memory_per_target_row: list[int]) -> float:
     """Most bytes that a worker holds for a row of its shards while it computes one and writes the one before.
 
     ``compute`` and ``write``: seconds a row. What is written is freed layer by layer; the pages of the next shard are
     touched in no order of rows, since its batches are sorted by length; one layer more is held transposed.
     """
-    size = sum(bytes_per_target_row)
+    size = sum(memory_per_target_row)
     time_ = np.linspace(0.0, min(compute, write), 64)
-    rows_a_page = 1 + 4096 * len(bytes_per_target_row) / size
+    rows_a_page = 1 + 4096 * len(memory_per_target_row) / size
     touched = 1 - (1 - time_ / compute) ** rows_a_page
     waiting = 1 - time_ / write if write <= compute else np.ones(1)  # the writer is behind: a whole shard waits
-    return float(size * np.max(waiting + touched) + max(bytes_per_target_row))
+    return float(size * np.max(waiting + touched) + max(memory_per_target_row))
 
 
 @contextmanager
@@ -242,14 +246,14 @@ def tune_token_budget(plan: Plan, store: Store) -> tuple[int, dict[int, float]]:
     Measured in this process on batches spread over the lengths of the largest shard. The plan's own budget is kept
     unless another one is at least 5 % faster.
     """
-    sequences = read_sequences(store, plan, max(plan.shards, key=lambda shard: shard.n_rows))
+    sequences = with_rows(read_sequences(store, plan, max(plan.shards, key=lambda shard: shard.n_rows)))
     loaded = open_extractor(plan).loaded
     rates: dict[int, float] = {}
     n_tokens = plan.capture.token_budget
     for factor in (4, 1, 2, 8, 16):
         budget = max(1, plan.capture.token_budget * factor // 4)
         part = spread_batches(sequences, budget, max(1, n_tokens // budget))
-        extractor = make_extractor(loaded, replace(plan.capture, token_budget=budget))
+        extractor = make_extractor(loaded, replace(plan, capture=replace(plan.capture, token_budget=budget)))
         seconds = min(_seconds(extractor, part) for _ in range(3))
         rates[budget] = len(part.token_ids) / seconds
         n_tokens = round(TUNING_SECONDS * rates[budget])

@@ -7,13 +7,19 @@ threads per worker), so a retry, another executor or another number of workers g
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
 from pipeline.extract.model_facts import ModelInfo
-from schemas.config import Component, Config, Dtype, Pooling, Unit
+from pipeline.extract.row_sample import RowSample
+from pipeline.store.parquet import BLOCK_NEURONS
+from schemas.components import Component
+from schemas.config import Config, Dtype, Mode, Pooling, Unit, ValueDtype
 from schemas.errors import SchemaVersionError
+
+#: Bytes that say which neuron and row a value of a sparse file is of.
+_BYTES_OF_PLACE = 1
 
 
 def library_versions() -> dict[str, str]:
@@ -44,10 +50,14 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Capture:
-    """What the forward pass must give: components, layers, and how rows are pooled and stored."""
+    """What the forward pass must give: components, their layers and neurons, and how rows are pooled and stored.
+
+    ``layers`` and ``widths``: of each component; ``neurons``: ``(first, stop)`` pieces of those not dumped whole;
+    ``saes``: SHA-256 of the file of each component that is a sparse autoencoder's latents.
+    """
 
     components: tuple[Component, ...]
-    layers: tuple[int, ...]
+    layers: dict[str, tuple[int, ...]]
     widths: dict[str, int]
     unit: Unit
     pooling: Pooling | None
@@ -55,22 +65,92 @@ class Capture:
     token_budget: int
     threads: int
     device: Literal["cpu", "cuda"]
+    neurons: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    saes: dict[str, str] = field(default_factory=dict)
+    packing: bool = False
+    mode: Mode = "dense"
+    k: int | None = None
+    threshold: float | None = None
+    sample: RowSample | None = None
+
+    @property
+    def value_dtype(self) -> ValueDtype:
+        """Dtype of the values as they are read back: those of ``int8`` are exact in float16."""
+        return "float16" if self.dtype == "int8" else self.dtype
+
+    @property
+    def forward_dtype(self) -> ValueDtype:
+        """Dtype of the rows between forward pass and file: ``int8`` rounds once, from float32."""
+        return "float32" if self.dtype == "int8" else self.dtype
+
+    @property
+    def rule(self) -> str | None:
+        """What is kept of the model's values, where that is not all: `topk K`, `threshold X` or `int8`."""
+        if self.mode == "dense":
+            return "int8" if self.dtype == "int8" else None
+        return f"topk {self.k}" if self.mode == "topk" else f"threshold {self.threshold!r}"
 
     @property
     def targets(self) -> tuple[tuple[Component, int], ...]:
-        """Pairs (component, layer) to capture. ``mlp`` has no layer 0."""
-        return tuple((c, layer) for c in self.components for layer in self.layers if c == "resid" or layer > 0)
+        """Pairs (component, layer) to capture."""
+        return tuple((component, layer) for component in self.components for layer in self.layers[component])
+
+    @property
+    def all_layers(self) -> tuple[int, ...]:
+        """Layers of any component, ascending."""
+        return tuple(sorted({layer for _, layer in self.targets}))
+
+    def pieces(self, component: str) -> tuple[range, ...]:
+        """The neurons of a component that are kept: ascending ranges with gaps between."""
+        return tuple(range(*piece) for piece in self.neurons.get(component, ((0, self.widths[component]),)))
+
+    def blocks(self, component: str) -> tuple[range, ...]:
+        """The ranges of neurons that become one file each: at most 4,096 neurons, and no gap inside.
+
+        Block k of the store is the k-th of them.
+        """
+        return tuple(
+            piece[at : at + BLOCK_NEURONS]
+            for piece in self.pieces(component)
+            for at in range(0, len(piece), BLOCK_NEURONS)
+        )
+
+    def n_neurons(self, component: str) -> int:
+        """Neurons of a component that are kept."""
+        return sum(map(len, self.pieces(component)))
+
+    @property
+    def memory_per_row(self) -> int:
+        """Bytes of one row over all targets in a worker's memory."""
+        return sum(self.memory_per_target_row)
+
+    @property
+    def memory_per_target_row(self) -> list[int]:
+        """Bytes of one row of each target in a worker's memory."""
+        itemsize = 4 if self.forward_dtype == "float32" else 2
+        return [itemsize * self.n_neurons(component) for component, _ in self.targets]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Capture:
+        """Inverse of :func:`dataclasses.asdict` through JSON, which has no tuples."""
+        return cls(
+            **{
+                **data,
+                "components": tuple(data["components"]),
+                "layers": {name: tuple(layers) for name, layers in data["layers"].items()},
+                "sample": RowSample(**data["sample"]) if data["sample"] else None,
+                "neurons": {name: tuple((a, b) for a, b in pieces) for name, pieces in data["neurons"].items()},
+            }
+        )
 
     @property
     def bytes_per_row(self) -> int:
-        """Bytes of one row over all targets, before compression."""
-        return sum(self.bytes_per_target_row)
-
-    @property
-    def bytes_per_target_row(self) -> list[int]:
-        """Bytes of one row of each target, before compression."""
-        itemsize = 4 if self.dtype == "float32" else 2
-        return [itemsize * self.widths[component] for component, _ in self.targets]
+        """Bytes of one row over all targets in files, before compression; with a threshold, at most."""
+        widths = [self.n_neurons(component) for component, _ in self.targets]
+        value = {"int8": 1, "float32": 4}.get(self.dtype, 2)
+        if self.mode == "topk":
+            return (value + _BYTES_OF_PLACE) * sum(min(self.k or 0, width) for width in widths)
+        return value * sum(widths)
 
 
 @dataclass(frozen=True)
@@ -87,6 +167,8 @@ class Plan:
     model_info: ModelInfo
     libraries: dict[str, str]
     """Versions of the libraries that decide the bits of a forward pass, at planning."""
+    sae_paths: dict[str, str]
+    """Where the files of sparse autoencoders were at planning, absolute."""
     config: Config
 
     @property
@@ -111,20 +193,17 @@ class Plan:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
         """Inverse of :meth:`to_json`; raises :class:`SchemaVersionError` for a plan of another version."""
-        expected = {field.name for field in fields(cls)}
+        expected = {item.name for item in fields(cls)}
         if set(data) != expected:
             raise SchemaVersionError(
                 f"plan {data.get('run_id', '?')}: it has the fields {', '.join(sorted(data))}, this neuronmill writes "
                 f"{', '.join(sorted(expected))}; use the version that made it, or plan into a new store"
             )
-        capture = dict(data["capture"])
-        capture["components"] = tuple(capture["components"])
-        capture["layers"] = tuple(capture["layers"])
         return cls(
             **{
                 **data,
-                "capture": Capture(**capture),
-                "model_info": ModelInfo(**data["model_info"]),
+                "capture": Capture.from_json(data["capture"]),
+                "model_info": ModelInfo.from_json(data["model_info"]),
                 "shards": tuple(ShardPlan(**shard) for shard in data["shards"]),
                 "config": Config.model_validate(data["config"]),
             }

@@ -7,16 +7,19 @@ receipt, so an interrupted plan goes on where it stopped.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pipeline.corpus.scan import scan
 from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.model import choose_device
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.extract.model_info import describe_model
+from pipeline.extract.row_sample import RowSample
 from pipeline.extract.rows import check_pooling
+from pipeline.extract.sae import SaeFacts
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.annotation import annotated_corpus
+from pipeline.run.capture_choice import choose_components, describe_saes
 from pipeline.run.cores import usable_cores
 from pipeline.run.corpus_record import (
     CorpusRecord,
@@ -30,13 +33,14 @@ from pipeline.run.pilot import tune_token_budget
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
 from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_plan
 from pipeline.run.progress import Progress
-from pipeline.run.row_space import RowSpace
+from pipeline.run.row_space import RowSpace, cut_id, row_space_id
 from pipeline.run.shards import write_quarantine, write_shards
 from pipeline.run.work import MAX_UNFINISHED, Executor
 from pipeline.store.store import Store
 from schemas.config import Config, DumpConfig, Pooling
 from schemas.errors import ConfigError, StoreError
-from schemas.fingerprints import fingerprint, run_fingerprint
+from schemas.fingerprints import run_fingerprint
+from schemas.section import Section
 
 #: Rows of a shard when memory would allow more: recovery stays cheap.
 MAX_ROWS_PER_SHARD = 131_072
@@ -45,38 +49,42 @@ MIN_ROWS_PER_SHARD = 256
 TOKEN_BUDGETS = {"cpu": 2048, "cuda": 32_768}
 
 
-def choose_capture(config: Config, info: ModelInfo, frozen: Capture | None = None) -> Capture:
-    """Fix what the forward pass gives; raises :class:`ConfigError` for layers the model does not have.
+def choose_capture(
+    config: Config, info: ModelInfo, saes: dict[str, SaeFacts], frozen: Capture | None = None
+) -> Capture:
+    """Fix what the forward pass gives.
 
-    ``frozen`` is that of an earlier plan of the same run: its threads and tuned token budget stay.
+    ``frozen`` is that of an earlier plan of the same run: its threads and tuned token budget stay. Raises
+    :class:`ConfigError` for layers or neurons the model does not have, or packing that it cannot take.
     """
     dump, executor = config.dump, config.executor
-    available = sorted({layer for component in dump.components for layer in info.layers(component)})
-    layers = tuple(available) if dump.layers is None else tuple(sorted(set(dump.layers)))
-    wrong = [layer for layer in layers if layer not in available]
-    if wrong:
+    choice = choose_components(dump, info, saes)
+    if dump.packing and not info.is_packable:
         raise ConfigError(
-            f"dump.layers: {wrong[0]} is out of range: {config.model.name} has layers {available[0]}–{available[-1]} "
-            "(0: embeddings, `resid` only; block i is layer i + 1)"
+            f"dump.packing: architecture {info.architecture!r}{' with windowed attention' if info.has_window else ''} "
+            f"takes no packed batches; known to are, without windows, {', '.join(info.packable_architectures())}: "
+            "drop the key"
         )
     on_gpu = bool(executor.gpus_per_worker) or choose_device(config.model.device).type == "cuda"
     device: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
-    capture = Capture(
+    return Capture(
         components=dump.components,
-        layers=layers,
-        widths={component: info.widths[component] for component in dump.components},
+        layers=choice.layers,
+        widths=choice.widths,
         unit=dump.unit,
         pooling=cast("Pooling | None", check_pooling(info, dump.unit, dump.pooling)),
         dtype=dump.dtype,
         token_budget=_token_budget(dump, device, frozen),
         threads=executor.threads or (frozen and frozen.threads) or max(1, usable_cores() // executor.workers),
         device=device,
+        mode=dump.mode,
+        k=dump.k,
+        threshold=dump.threshold,
+        sample=RowSample(**dump.sample.model_dump()) if dump.sample else None,
+        neurons=choice.neurons,
+        saes={name: facts.sha256 for name, facts in saes.items()},
+        packing=dump.packing,
     )
-    if not capture.targets:
-        raise ConfigError(
-            "dump.layers: `mlp` starts at layer 1, so layer 0 alone captures nothing; add layers or `resid`"
-        )
-    return capture
 
 
 def _token_budget(dump: DumpConfig, device: str, frozen: Capture | None) -> int:
@@ -93,35 +101,40 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     earlier = load_plan(store, config.model_alias) if config.model_alias in planned_models(store) else None
     if earlier:
         refuse_changes(earlier, config)
-    info = describe_model(config.model)
-    capture = choose_capture(config, info, earlier.capture if earlier else None)
+    info = describe_model(config.model, config.dump.modules)
+    saes = describe_saes(config.dump, info)
+    capture = choose_capture(config, info, saes, earlier.capture if earlier else None)
     encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
     unread: list[Quarantined] = []
-    if earlier and is_cut(store):
+    is_known = earlier is not None and is_cut(store)
+    if is_known:
         record = load_corpus_record(store)
         refuse_changed_files(store, record)
     else:
         record = _scan(config, store, capture, encoder, progress, unread)
     check_concepts(config.concepts, record.summary)
-    space_id = fingerprint(
-        kind="rows", corpus=record.fingerprint, encoder=encoder.fingerprint, unit=capture.unit, pooling=capture.pooling
-    )[:12]
+    space_id = row_space_id(record.fingerprint, encoder.fingerprint, capture)
     if earlier:
         _refuse_other_inputs(earlier, config, info, capture, space_id)
-    was_cut = is_cut(store)
     space, shards = write_shards(store, record, space_id, capture, encoder, progress)
-    if not was_cut:
+    if not is_known and not store.files("quarantine"):  # a plan killed right after the cut has not got to it
         write_quarantine(store, unread)
-    plan = _assemble(config, info, capture, record, space, shards)
+    if capture.sample and not any(shard.n_rows for shard in shards):
+        raise ConfigError(
+            f"dump.sample: {capture.sample} draws none of the corpus' rows; raise `share` or change `seed`, "
+            "and plan into another `store`"
+        )
+    plan = _assemble(config, info, saes, capture, record, space, shards)
     if earlier and earlier.shards != plan.shards:
         raise StoreError(
             f"store {store.url}: its shards are not those that model {plan.model!r} was planned with; "
             "`neuronmill verify` says which files are wrong"
         )
     if earlier is None:
-        store.check_space(plan.n_bytes)
+        if capture.mode != "threshold":  # what a threshold keeps is not known before
+            store.check_space(plan.n_bytes)
         if config.dump.tunes_token_budget:
-            plan = _assemble(config, info, _tuned(plan, store, progress), record, space, shards)
+            plan = _assemble(config, info, saes, _tuned(plan, store, progress), record, space, shards)
     save_plan(store, plan)
     label(plan, store, executor, progress)
     return plan
@@ -145,35 +158,41 @@ def _scan(
     summary = scan(corpus, unread.append)
     progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
     rows_per_shard = config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)
-    cut_by = fingerprint(encoder=encoder.fingerprint, unit=capture.unit)[:12]
+    cut_by = cut_id(encoder.fingerprint, capture)
     return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)
 
 
 def _rows_per_shard(dump: DumpConfig, capture: Capture) -> int:
     """As many rows as a worker's memory allows, which holds :data:`MAX_UNFINISHED` shards."""
-    fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.bytes_per_row)
+    fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.memory_per_row)
     return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
 
 
 def _assemble(
     config: Config,
     info: ModelInfo,
+    saes: dict[str, SaeFacts],
     capture: Capture,
     record: CorpusRecord,
     space: RowSpace,
     shards: tuple[ShardPlan, ...],
 ) -> Plan:
     model = config.model.model_dump(mode="json", include={"compute_dtype", "random_weights", "gguf_file"})
+    if info.start_token_id is not None:
+        model["start_token_id"] = info.start_token_id
     digest = run_fingerprint(
         row_space=space.id,
         weights_sha256=info.weights_sha256,
         model=model,
-        components=capture.components,
-        layers=capture.layers,
+        components={
+            name: {"layers": capture.layers[name], **_definition(config, capture, name)} for name in capture.components
+        },
         dtype=capture.dtype,
+        rule=capture.rule,
         token_budget=capture.token_budget,
         threads=capture.threads,
         device=capture.device,
+        packing=capture.packing,
     )
     return Plan(
         digest[:16],
@@ -185,8 +204,24 @@ def _assemble(
         shards,
         info,
         library_versions(),
+        {name: facts.path for name, facts in saes.items()},
         config,
     )
+
+
+def _definition(config: Config, capture: Capture, component: str) -> dict[str, Any]:
+    """What makes a component other than its name says: a module's or autoencoder's definition, chosen neurons."""
+    dump = config.dump
+    defined: dict[str, Section] = {module.name: module for module in dump.modules}
+    defined |= {sae.name: sae for sae in dump.saes}
+    found: dict[str, Any] = {}
+    if component in defined:
+        found = defined[component].model_dump(mode="json", exclude={"name", "path"})
+    if component in capture.saes:
+        found["sha256"] = capture.saes[component]
+    if component in capture.neurons:
+        found["neurons"] = capture.neurons[component]
+    return found
 
 
 def _refuse_other_inputs(earlier: Plan, config: Config, info: ModelInfo, capture: Capture, row_space: str) -> None:
@@ -212,13 +247,13 @@ _TOKENS_PER_WORD = 1.35
 
 def preview(config: Config) -> list[str]:
     """What planning and dumping ``config`` would come to, estimated from one reading of the corpus; writes nothing."""
-    info = describe_model(config.model)
-    capture = choose_capture(config, info)
+    info = describe_model(config.model, config.dump.modules)
+    capture = choose_capture(config, info, describe_saes(config.dump, info))
     summary = scan(config.corpus)
     if config.annotate is None:
         check_concepts(config.concepts, summary)
     per_unit = {"token": _TOKENS_PER_WORD * summary.n_words, "word": summary.n_words, "sentence": summary.n_sentences}
-    n_rows = round(per_unit[capture.unit])
+    n_rows = round(per_unit[capture.unit] * (capture.sample.share if capture.sample else 1))
     n_shards = -(-n_rows // (config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)))
     n_bytes = n_rows * capture.bytes_per_row
     layers = f"{len(capture.targets)} layers captured, {capture.bytes_per_row:,} bytes a row"

@@ -147,4 +147,8 @@ def _params(plan: Plan, method: str) -> str:
         params["alpha"] = search.alpha
     if plan.capture.dtype == "float32" and method != "mean_diff":
         params["rounded"] = search.round_to
+    if plan.capture.rule is not None:
+        params["stored"] = plan.capture.rule
+    if plan.capture.sample is not None:
+        params["sample"] = str(plan.capture.sample)
     return json.dumps(params, sort_keys=True)

@@ -78,6 +78,9 @@ def _shard_columns(plan: Plan, receipts: dict[str, Receipt]) -> dict[str, list[A
             columns[name].append(getattr(shard, name))
         columns["n_bytes"].append(sum(file.n_bytes for file in receipt.files))
         columns["n_files"].append(len(receipt.files))
+        for name in ("n_values", "n_clipped"):
+            counts = [count for file in receipt.files if (count := getattr(file, name)) is not None]
+            columns[name].append(sum(counts) if counts else None)
         for name in ("attempt", "seconds", "token_budget"):
             columns[name].append(receipt.facts[name])
     return columns
@@ -96,8 +99,10 @@ def _run_columns(plan: Plan, n_bytes: int) -> dict[str, list[Any]]:
         "unit": [plan.capture.unit],
         "pooling": [plan.capture.pooling],
         "dtype": [plan.capture.dtype],
+        "rule": [plan.capture.rule],
+        "sample": [None if plan.capture.sample is None else str(plan.capture.sample)],
         "components": [list(plan.capture.components)],
-        "layers": [list(plan.capture.layers)],
+        "layers": [list(plan.capture.all_layers)],
         "n_rows": [plan.n_rows],
         "n_shards": [len(plan.shards)],
         "n_bytes": [n_bytes],

@@ -1,8 +1,8 @@
 """Row spaces: what the rows of a model's activation tables are.
 
-A row space is a tokenisation, a unit and a pooling over a corpus. It owns the tables rows and tokens; models that
-tokenise alike share one. Space k of a store numbers its rows from k · 2⁴⁰, so a ``row_id`` is unique in the store and
-dense in its space.
+A row space is a tokenisation, a unit, a pooling and, if not all rows are dumped, a sample over a corpus. It owns the
+tables rows and tokens; models that tokenise alike share one. Space k of a store numbers its rows from k · 2⁴⁰, so a
+``row_id`` is unique in the store and dense in its space.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.extract.rows import assign_rows
+from pipeline.extract.row_sample import RowSample, sampled_rows
 from pipeline.extract.tokenizer import EncodedSentence
 from pipeline.run.ingest import ShardContent, refuse_other_cut
-from pipeline.run.plan_record import ShardPlan
+from pipeline.run.plan_record import Capture, ShardPlan
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import row_file
 from pipeline.store.store import Store
 from schemas.config import Pooling, Unit
 from schemas.errors import StoreError
+from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
 
 ROWS_PER_SPACE = 2**40
@@ -35,6 +36,7 @@ class RowSpace:
     unit: Unit
     pooling: Pooling | None
     first_row: int
+    sample: RowSample | None = None
 
     @property
     def stage(self) -> str:
@@ -42,11 +44,33 @@ class RowSpace:
         return f"rows-{self.id}"
 
 
-def claim_row_space(store: Store, space_id: str, unit: Unit, pooling: Pooling | None) -> RowSpace:
+def row_space_id(corpus: str, encoder: str, capture: Capture) -> str:
+    """Identity of the row space of a capture, by the fingerprints of the corpus and of the encoder; 12 hex digits."""
+    return fingerprint(
+        kind="rows",
+        corpus=corpus,
+        encoder=encoder,
+        unit=capture.unit,
+        pooling=capture.pooling,
+        sample=asdict(capture.sample) if capture.sample else None,
+    )[:12]
+
+
+def cut_id(encoder: str, capture: Capture) -> str:
+    """Identity of what decides where a corpus is cut, for one size of shards; 12 hex digits."""
+    sample = asdict(capture.sample) if capture.sample else None
+    return fingerprint(encoder=encoder, unit=capture.unit, sample=sample)[:12]
+
+
+def claim_row_space(
+    store: Store, space_id: str, unit: Unit, pooling: Pooling | None, sample: RowSample | None = None
+) -> RowSpace:
     """The store's row space with this id; a new one takes the next free number. Safe against a second driver."""
     number = 0
     while True:
         record = {"id": space_id, "unit": unit, "pooling": pooling, "number": number}
+        if sample is not None:
+            record["sample"] = str(sample)
         path = f"rowspaces/{number:05d}.json"
         if not store.exists(path) and store.put_json_new(path, record):
             break
@@ -55,7 +79,7 @@ def claim_row_space(store: Store, space_id: str, unit: Unit, pooling: Pooling | 
         number += 1
         if number >= 2**20:
             raise StoreError(f"store {store.url}: more than {2**20} row spaces; start a new store")
-    return RowSpace(space_id, unit, pooling, number * ROWS_PER_SPACE)
+    return RowSpace(space_id, unit, pooling, number * ROWS_PER_SPACE, sample)
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,7 @@ def _tables(
         parts.setdefault(name, []).append(values)
 
     for key, sentence in zip(keys, encoded, strict=True):
-        assigned = assign_rows(sentence, space.unit, space.pooling)
+        assigned = sampled_rows(sentence, key.sentence_id, space.unit, space.pooling, space.sample)
         n_rows, n_tokens = len(assigned.word), len(sentence.token_id)
         put("row_document", np.full(n_rows, key.document_id, np.int64))
         put("row_sentence", np.full(n_rows, key.sentence_id, np.int64))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import chain
 
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
-from pipeline.extract.rows import assign_rows
+from pipeline.extract.encoded import EncodedSentence
+from pipeline.extract.row_sample import sampled_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, claim_corpus, finish_corpus, is_cut
 from pipeline.run.ingest import ENCODE_BATCH, cut_shards, write_corpus_shard
@@ -44,9 +45,14 @@ def write_shards(
     progress.start("plan", record.summary.n_sentences, "sentences", n_finished)
     writer = _read_corpus_tables if is_cut(store) else _cut_corpus
     space, shards = writer(store, record, space_id, capture, encoder, finished, progress)
-    _register(store, space)
+    register_shards(store, space)
     progress.finish(f"{sum(shard.n_rows for shard in shards):,} rows in {len(shards)} shards")
     return space, tuple(shards)
+
+
+def row_counter(capture: Capture) -> Callable[[EncodedSentence, int], int]:
+    """How many rows an encoded sentence with a given id has."""
+    return lambda encoded, id_: sampled_rows(encoded, id_, capture.unit, capture.pooling, capture.sample).n_rows
 
 
 def _cut_corpus(
@@ -70,14 +76,14 @@ def _cut_corpus(
     contents = cut_shards(
         read_corpus(record.corpus, lambda _: None),  # the scan has listed what is skipped
         encoder,
-        lambda encoded: assign_rows(encoded, capture.unit, capture.pooling).n_rows,
+        row_counter(capture),
         record.rows_per_shard,
         [receipts[shard.key].facts for shard in shards],
         skip=record.corpus.on_error == "skip",
     )
     following = next(contents, None)
     claim_corpus(store, record)
-    space = claim_row_space(store, space_id, capture.unit, capture.pooling)
+    space = claim_row_space(store, space_id, capture.unit, capture.pooling, capture.sample)
     for content in [] if following is None else chain([following], contents):
         write_corpus_shard(store, content, layers)
         first = _next_row(space, shards)
@@ -97,7 +103,7 @@ def _read_corpus_tables(
     progress: Progress,
 ) -> tuple[RowSpace, list[ShardPlan]]:
     """Another model on the same corpus: the shards exist, only rows and tokens are new."""
-    space = claim_row_space(store, space_id, capture.unit, capture.pooling)
+    space = claim_row_space(store, space_id, capture.unit, capture.pooling, capture.sample)
     shards: list[ShardPlan] = []
     for shard in range(len(store.receipts("corpus"))):
         plan = finished.get(f"shard-{shard:05d}")
@@ -114,7 +120,7 @@ def _next_row(space: RowSpace, shards: list[ShardPlan]) -> int:
     return shards[-1].first_row + shards[-1].n_rows if shards else space.first_row
 
 
-def _register(store: Store, space: RowSpace) -> None:
+def register_shards(store: Store, space: RowSpace) -> None:
     """Show the finished tables to readers."""
     changes: dict[tuple[str, str], tuple[FileEntry, ...]] = {}
     for stage, scope, tables in (

@@ -46,7 +46,7 @@ class StatsWorker:
     def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
         """Write the task's part of ``neuron_stats``."""
         plan = self.plan
-        columns = self._float32(task) if plan.capture.dtype == "float32" else self._sixteen_bits(task)
+        columns = self._float32(task) if plan.capture.value_dtype == "float32" else self._sixteen_bits(task)
         n = len(task.neurons)
         key = {
             "run_id": [plan.run_id] * n,
@@ -64,7 +64,7 @@ class StatsWorker:
 
     def _sixteen_bits(self, task: NeuronTask) -> dict[str, Any]:
         """Everything from the histogram of all 65,536 codes, which is the sorted column."""
-        histogram = ValueHistogram.empty(len(task.neurons), self.plan.capture.dtype)
+        histogram = ValueHistogram.empty(len(task.neurons), self.plan.capture.value_dtype)
         for batch in self.fold.batches(task):
             histogram.update(batch.codes(), self.threads)
         return nullable(neuron_statistics(None, histogram, self.plan.config.stats.eps, self.threads))
@@ -91,7 +91,7 @@ def nullable(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def statistics_stage(plan: Plan) -> str:
-    """Stage name of the receipts of the statistics with the plan's settings."""
+    """Stage name of the receipts of the parts, and key of the whole table's."""
     return f"stats-{plan.run_id}-{fingerprint(kind='stats', version=VERSION, eps=plan.config.stats.eps)[:8]}"
 
 
@@ -99,7 +99,7 @@ def compute_statistics(plan: Plan, store: Store, executor: Executor, progress: P
     """Fill ``neuron_stats`` for the run; returns the number of neurons."""
     require_dump(plan, store)
     stage = statistics_stage(plan)
-    per_neuron = 24 * plan.n_rows if plan.capture.dtype == "float32" else 8 * N_CODES
+    per_neuron = 24 * plan.n_rows if plan.capture.value_dtype == "float32" else 8 * N_CODES
     tasks = neuron_tasks(plan, per_neuron, plan.config.executor.memory_mb, lambda *_: True)
     receipts = fold_tasks(
         "stats", stage, store, executor, progress, FoldJob(store.url, plan, stage, StatsWorker), tasks

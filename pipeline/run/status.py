@@ -178,7 +178,7 @@ class _RunReader:
         """A fold: its receipts are of ranges of neurons, which their keys name; at its end a table is made."""
         times, capture = self._keys(stage), self.plan.capture
         sizes = {key: _n_neurons(key) for key in times}
-        done, total = sum(sizes.values()), sum(capture.widths[component] for component, _ in capture.targets)
+        done, total = sum(sizes.values()), sum(capture.n_neurons(component) for component, _ in capture.targets)
         if is_made:  # a search may be of some layers only
             total = done
         speed = pace([(at, sizes[key]) for key, at in times.items() if at is not None], self.now)

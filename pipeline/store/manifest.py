@@ -9,7 +9,7 @@ number with a create-only put and starts over when another writer was faster.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -62,6 +62,10 @@ class Manifest:
             for entry in entries:
                 index.setdefault(tuple(value(entry) for value in fields), []).append(entry)
         return index
+
+    def entries(self) -> Iterator[FileEntry]:
+        """Every file of every table."""
+        return (entry for scopes in self.tables.values() for entries in scopes.values() for entry in entries)
 
     def scopes(self, table: str) -> list[str]:
         """Scopes of a table that have files, sorted."""

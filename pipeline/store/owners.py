@@ -20,9 +20,14 @@ import psutil
 ABANDONED_SECONDS = 86_400
 
 
+def owned_prefix(kind: str) -> str:
+    """The part of such a name that says whose it is, with the dash before the token."""
+    return f"{kind}-{_machine()}-{os.getpid()}-"
+
+
 def owned_name(kind: str) -> str:
     """A new name for something this process stages: ``<kind>-<machine>-<process>-<token>``."""
-    return f"{kind}-{_machine()}-{os.getpid()}-{secrets.token_hex(6)}"
+    return f"{owned_prefix(kind)}{secrets.token_hex(6)}"
 
 
 def is_abandoned(entry: Path) -> bool:

@@ -5,7 +5,10 @@ Activation files have one column per neuron and one row group, so that a neuron'
 - ``float16``: FLOAT16 plain, uncompressed (the fastest; DuckDB reads it as FLOAT. Never BYTE_STREAM_SPLIT: DuckDB
   cannot read that for FLOAT16);
 - ``bfloat16``: the values as FLOAT, BYTE_STREAM_SPLIT and zstd, whose lower two bytes are zeros and cost nothing;
-- ``float32``: FLOAT, BYTE_STREAM_SPLIT and zstd.
+- ``float32``: FLOAT, BYTE_STREAM_SPLIT and zstd;
+- few distinct values a neuron (a dump in ``int8``): ``float16`` values as FLOAT, dictionary-encoded and zstd.
+
+Files of few values a row are in :mod:`pipeline.store.sparse`; :class:`ActivationReader` reads both alike.
 
 Only ``row_id`` carries statistics: on thousands of columns they would double the time to write. Letters: T rows,
 N neurons.
@@ -23,18 +26,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.store.footer import ActivationFooter, Reduction
+from pipeline.store.parquet_file import unreadable, write_parquet
 from pipeline.store.receipts import FileEntry
+from pipeline.store.sparse import read_sparse
 from pipeline.store.storage import Storage
-from schemas.config import Dtype
-from schemas.errors import IntegrityError, StoreError
+from pipeline.store.value_columns import Values, copy_values, numpy_dtype, value_array
+from schemas.config import ValueDtype
+from schemas.errors import StoreError
 from schemas.tables import neuron_column
-
-Values = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 #: Neurons of one activation file at most: a footer costs about 135 bytes per column, and queries read it first.
 BLOCK_NEURONS = 4096
 
-_DTYPE_KEY = b"neuronmill.dtype"
 _ROWS_PER_GROUP = 131_072
 _TILE = 256
 _FOOTERS = 16
@@ -52,22 +56,13 @@ def write_table(path: Path | str, table: pa.Table | Mapping[str, Any], schema: p
             f"missing {sorted(set(schema.names) - set(columns))}, unknown {sorted(set(columns) - set(schema.names))}"
         )
     arrays = [_typed(columns[field.name], field, path) for field in schema]
-    _write(
+    write_parquet(
         path,
         pa.Table.from_arrays(arrays, schema=schema),
         row_group_size=_ROWS_PER_GROUP,
         compression="zstd",
         compression_level=3,
     )
-
-
-def _write(path: Path | str, table: pa.Table, **options: Any) -> None:
-    try:
-        pq.write_table(table, path, **options)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written: {error}; check the disk's space and rights, and run again"
-        ) from error
 
 
 def _typed(column: Any, field: Any, path: Path | str) -> Any:
@@ -117,7 +112,7 @@ def read_table(storage: Storage, paths: Sequence[str], columns: Sequence[str] | 
             with pq.ParquetFile(storage.open_input(path)) as file:
                 tables.append(file.read(columns=wanted))
         except (OSError, pa.ArrowInvalid) as error:
-            raise _unreadable(storage, path, error) from error
+            raise unreadable(storage, path, error) from error
         if wanted is not None:
             tables[-1] = tables[-1].select(wanted)
     return pa.concat_tables(tables).unify_dictionaries()
@@ -129,39 +124,46 @@ def write_activations(
     *,
     first_neuron: int,
     row_ids: npt.NDArray[np.int64],
-    dtype: Dtype,
+    dtype: ValueDtype,
+    reduction: Reduction | None = None,
+    few_values: bool = False,
 ) -> None:
     """Write one block of one layer over one shard.
 
     ``values`` is (T, N) row-major: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``; N ≤ 4,096.
     ``row_ids`` is (T,) and increasing. Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check.
+    ``reduction`` says what was lost on the way to these values. ``few_values`` (``float16`` only): a neuron has few
+    distinct ones, so its column becomes a dictionary and about one byte a value.
     """
     _check_block(path, values, row_ids, dtype)
     n_rows, n_neurons = values.shape
     names = [neuron_column(neuron) for neuron in range(first_neuron, first_neuron + n_neurons)]
-    is_half = dtype == "float16"
-    neuron_type: Any = pa.float16() if is_half else pa.float32()
+    is_plain = dtype == "float16" and not few_values
     columns = _neuron_major(values, dtype)
-    arrays: list[Any] = [pa.array(row_ids, type=pa.int64())]
-    arrays += [pa.Array.from_buffers(neuron_type, n_rows, [None, pa.py_buffer(column)]) for column in columns]
+    stored = dtype
+    if few_values:
+        # as FLOAT: FLOAT16 dictionaries are of one size and slower to write and to read
+        columns, stored = columns.view(np.float16).astype(np.float32), "float32"
+    arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, stored) for column in columns)]
     fields: list[Any] = [pa.field("row_id", pa.int64(), nullable=False)]
-    fields += [pa.field(name, neuron_type, nullable=False) for name in names]
-    schema = pa.schema(fields, metadata={_DTYPE_KEY: dtype.encode()})
+    fields += [pa.field(name, pa.float16() if is_plain else pa.float32(), nullable=False) for name in names]
     # FLOAT16 must stay plain, see above
-    _write(
+    write_parquet(
         path,
-        pa.Table.from_arrays(arrays, schema=schema),
+        pa.Table.from_arrays(
+            arrays, schema=pa.schema(fields, metadata=ActivationFooter(dtype, reduction=reduction).to_metadata())
+        ),
         row_group_size=max(n_rows, 1),
-        compression="none" if is_half else "zstd",
-        compression_level=None if is_half else 1,
-        use_dictionary=False,
+        compression="none" if is_plain else "zstd",
+        compression_level=None if is_plain else 1,
+        use_dictionary=names if few_values else False,
         write_statistics=["row_id"],
-        use_byte_stream_split=False if is_half else names,
+        use_byte_stream_split=False if is_plain or few_values else names,
     )
 
 
-def _check_block(path: Path | str, values: Values, row_ids: npt.NDArray[np.int64], dtype: Dtype) -> None:
-    wanted = np.dtype(np.float32 if dtype == "float32" else np.uint16)
+def _check_block(path: Path | str, values: Values, row_ids: npt.NDArray[np.int64], dtype: ValueDtype) -> None:
+    wanted = np.dtype(numpy_dtype(dtype))
     if values.ndim != 2 or values.dtype != wanted:
         raise StoreError(
             f"{path}: values of {dtype} must be a (T, N) array of {wanted}; got {values.dtype} {values.shape}"
@@ -174,7 +176,7 @@ def _check_block(path: Path | str, values: Values, row_ids: npt.NDArray[np.int64
         raise StoreError(f"{path}: row_ids must be {values.shape[0]} increasing int64; got {row_ids.shape}")
 
 
-def _neuron_major(values: Values, dtype: Dtype) -> npt.NDArray[Any]:
+def _neuron_major(values: Values, dtype: ValueDtype) -> npt.NDArray[Any]:
     """(N, T) contiguous copy: bits for ``float16``, float32 values otherwise. Tiles keep both sides in the cache."""
     n_rows, n_neurons = values.shape
     if dtype == "bfloat16":
@@ -196,21 +198,25 @@ class ActivationReader:
         self._threads = threads
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
 
-    def dtype(self, entry: FileEntry) -> Dtype:
-        """Stored dtype: ``float16``, ``bfloat16`` or ``float32``."""
+    def dtype(self, entry: FileEntry) -> ValueDtype:
+        """Dtype of the values: ``float16``, ``bfloat16`` or ``float32``."""
         with self._open(entry) as file:
-            return _dtype_of(file.metadata, entry.path)
+            return ActivationFooter.of(file.metadata, entry.path).dtype
 
     def row_ids(self, entry: FileEntry) -> npt.NDArray[np.int64]:
         """(T,) row ids of the file."""
         with self._open(entry) as file:
+            rows = ActivationFooter.of(file.metadata, entry.path).rows
+            if rows is not None:
+                return np.arange(rows.start, rows.stop, dtype=np.int64)
             ids: npt.NDArray[np.int64] = file.read(columns=["row_id"]).column(0).to_numpy()
         return ids
 
     def read_block(self, entry: FileEntry, neurons: range | None = None) -> Values:
         """(n, T) neuron-major values of ``neurons`` (numbered as in the layer; all of the file by default).
 
-        ``uint16`` bits for ``float16`` and ``bfloat16`` files, ``float32`` for float32 files. Raises
+        ``uint16`` bits for ``float16`` and ``bfloat16`` files, ``float32`` for float32 files; 0 for what a sparse
+        file leaves out. Raises
         :class:`StoreError` for neurons the file does not have, :class:`IntegrityError` if it cannot be read.
         """
         chosen = entry.neurons if neurons is None else neurons
@@ -219,13 +225,15 @@ class ActivationReader:
         names = [neuron_column(neuron) for neuron in chosen]
         try:
             with self._open(entry) as file:
-                dtype = _dtype_of(file.metadata, entry.path)
+                footer = ActivationFooter.of(file.metadata, entry.path)
+                if footer.is_sparse:
+                    return read_sparse(file, footer, chosen, threads=self._threads)
                 table = file.read(columns=names, use_threads=self._threads)
         except (OSError, pa.ArrowInvalid) as error:
-            raise _unreadable(self._storage, entry.path, error) from error
-        values = np.empty((len(chosen), table.num_rows), np.float32 if dtype == "float32" else np.uint16)
+            raise unreadable(self._storage, entry.path, error) from error
+        values: Values = np.empty((len(chosen), table.num_rows), numpy_dtype(footer.dtype))
         for row, column in enumerate(table.columns):
-            _copy_values(column, dtype, values[row])
+            copy_values(column, footer.dtype, values[row])
         return values
 
     def _open(self, entry: FileEntry) -> pq.ParquetFile:
@@ -233,38 +241,9 @@ class ActivationReader:
         try:
             file = pq.ParquetFile(self._storage.open_input(entry.path), metadata=known)
         except (OSError, pa.ArrowInvalid) as error:
-            raise _unreadable(self._storage, entry.path, error) from error
+            raise unreadable(self._storage, entry.path, error) from error
         self._footers[entry.path] = file.metadata
         self._footers.move_to_end(entry.path)
         if len(self._footers) > _FOOTERS:
             self._footers.popitem(last=False)
         return file
-
-
-def _copy_values(column: Any, dtype: Dtype, into: npt.NDArray[Any]) -> None:
-    position = 0
-    for chunk in column.chunks:
-        stored = chunk.to_numpy(zero_copy_only=True)
-        part = into[position : position + len(stored)]
-        if dtype == "bfloat16":
-            part[:] = stored.view("<u2")[1::2]
-        else:
-            part[:] = stored.view(into.dtype)
-        position += len(stored)
-
-
-def _dtype_of(metadata: pq.FileMetaData, path: str) -> Dtype:
-    known: dict[bytes, Dtype] = {b"float16": "float16", b"bfloat16": "bfloat16", b"float32": "float32"}
-    name = (metadata.metadata or {}).get(_DTYPE_KEY, b"")
-    if name not in known:
-        raise IntegrityError(
-            f"{path}: is not an activation file of this program (no {_DTYPE_KEY.decode()} in its footer)"
-        )
-    return known[name]
-
-
-def _unreadable(storage: Storage, path: str, error: Exception) -> IntegrityError:
-    return IntegrityError(
-        f"store {storage.root}: {path} cannot be read: {error}; run `neuronmill verify`, "
-        "delete the receipt it names, and run again"
-    )

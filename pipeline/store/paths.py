@@ -18,6 +18,7 @@ MANIFESTS = "manifest"
 RECEIPTS = "receipts"
 FAILURES = "failures"
 SNAPSHOTS = "snapshots"
+REPAIRS = "repairs"
 DATABASE = "neuronmill.duckdb"
 
 _PART = re.compile(r"(?!.*=(?:\.|$))[A-Za-z0-9_][A-Za-z0-9._=,+-]*")

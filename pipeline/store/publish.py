@@ -24,7 +24,15 @@ from pipeline.store.sql import connect
 from pipeline.store.staging import Staging
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
-from pipeline.store.views import activations_select, components, empty_select, sql_text, table_select
+from pipeline.store.views import (
+    activation_files,
+    activations_select,
+    components,
+    empty_select,
+    sparse_select,
+    sql_text,
+    table_select,
+)
 from schemas.errors import StoreError
 from schemas.tables import SCHEMA_VERSION, TABLES
 
@@ -43,7 +51,8 @@ _COPIED = {
 
 _MAX_CONFLICTS = 100
 _MACROS = (
-    "sentences, words, tokens, rows, labels, activations_<component> and activations read the store's Parquet files: "
+    "sentences, words, tokens, rows, labels, activations_<component>, activations and (of dumps with mode topk or "
+    "threshold) sparse_<component> read the store's Parquet files: "
     "FROM words('/path/to/store'). Or once SET file_search_path = '/path/to/store', then FROM words(). "
     "The store is the folder that holds snapshots/."
 )
@@ -76,7 +85,7 @@ def publish(store: Store) -> str:
     folder = paths.snapshot_folder(snapshot)
     if not store.storage.exists(f"{folder}/manifest.json"):
         with store.staging() as staging:
-            _build(store, manifest, snapshot, staging)
+            build_snapshot(store, manifest, snapshot, staging)
             _move(store, staging, folder)
     _move_current(store, snapshot, manifest)
     return snapshot
@@ -122,10 +131,18 @@ def _is_older(store: Store, current: str, manifest: Manifest) -> bool:
     return Manifest.from_json(store.storage.read(path), path).number <= manifest.number
 
 
-def _build(store: Store, manifest: Manifest, snapshot: str, staging: Staging) -> None:
+def build_snapshot(store: Store, manifest: Manifest, snapshot: str, staging: Staging) -> None:
+    """Stage the files of a snapshot: the list of files and the DuckDB file, which is made of the store's files."""
     folder = paths.snapshot_folder(snapshot)
     staging.path(f"{folder}/manifest.json").write_bytes(manifest.to_json())
-    _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    try:
+        _build_database(store, manifest, snapshot, staging.path(f"{folder}/{paths.DATABASE}"))
+    except (duckdb.IOException, duckdb.TransactionException) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"store {store.url}: the snapshot cannot be written ({reason}); free or mend the disk and publish again, "
+            "nothing else is lost"
+        ) from error
 
 
 def _build_database(store: Store, manifest: Manifest, snapshot: str, file: Path) -> None:
@@ -160,12 +177,17 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
             _comment(connection, "MACRO TABLE", table, TABLES[table].row)
     found = components(manifest)
     for component in found:
-        body = activations_select(manifest.files("activations", component=component))
+        body = activations_select(activation_files(manifest, component))
         for name in (f"activations_{component}", *(["activations"] if component == found[0] else [])):
             _create_macro(connection, name, body)
             _comment(
                 connection, "MACRO TABLE", name, "one row of one layer of one model: row_id, model, layer, n0000, …"
             )
+
+    for component in components(manifest, sparse=True):
+        name = f"sparse_{component}"
+        _create_macro(connection, name, sparse_select(activation_files(manifest, component, sparse=True)))
+        _comment(connection, "MACRO TABLE", name, "one stored value: model, layer, row_id, neuron, value; 0 elsewhere")
 
 
 def _create_macro(connection: duckdb.DuckDBPyConnection, name: str, body: str) -> None:

@@ -21,7 +21,7 @@ class FileEntry:
     path: str
     """Relative path."""
     n_rows: int
-    """Rows of a Parquet file; 0 for others."""
+    """Rows of a Parquet file (of a sparse activation file: those it is about, not its values); 0 for others."""
     n_bytes: int
     """Size."""
     sha256: str
@@ -48,6 +48,14 @@ class FileEntry:
     """Run."""
     last_shard: int | None = None
     """Last shard of a compacted file, which covers all from ``shard`` on (activations)."""
+    rule: str | None = None
+    """What was kept of the model's values, where not all was: `topk K`, `threshold X` or `int8` (activations)."""
+    loss: float | None = None
+    """With a rule: share of the sum of squares of the file's values that was not kept."""
+    n_values: int | None = None
+    """Values of a sparse activation file; all others of its rows and neurons are 0."""
+    n_clipped: int | None = None
+    """`int8`: values beyond the largest code."""
 
     @classmethod
     def of(cls, path: str, **facts: Any) -> FileEntry:
@@ -65,6 +73,11 @@ class FileEntry:
         if self.shard is None:
             return range(0)
         return range(self.shard, (self.shard if self.last_shard is None else self.last_shard) + 1)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a sparse activation file."""
+        return self.n_values is not None
 
     @property
     def neurons(self) -> range:

@@ -7,27 +7,36 @@ removed by :func:`sweep_staging`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from pipeline.store.owners import is_abandoned, owned_name
+from pipeline.store.owners import is_abandoned, owned_name, owned_prefix
 from pipeline.store.paths import LOCKS, STAGING, checked
 from pipeline.store.storage import LocalStorage, Storage
+
+#: Kind of the folders of remote stores, in the machine's temporary folder.
+_TEMPORARY = "neuronmill-work"
 
 
 class Staging:
     """A folder for the files of one commit, under the names they will have in the store."""
 
     def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         if isinstance(storage, LocalStorage):
             self.folder = storage.folder / STAGING / owned_name("work")
         else:
-            self.folder = Path(tempfile.mkdtemp(prefix="neuronmill-"))
+            self.folder = Path(tempfile.mkdtemp(prefix=owned_prefix(_TEMPORARY)))
         self._paths: set[str] = set()
 
     def path(self, final: str) -> Path:
         """Local path to write the file that will be ``final`` in the store; its folder exists."""
+        if isinstance(self._storage, LocalStorage):
+            self._storage.check_place()
         local = self.folder / checked(final)
         local.parent.mkdir(parents=True, exist_ok=True)
         self._paths.add(final)
@@ -44,21 +53,47 @@ class Staging:
 
 
 def sweep_staging(storage: Storage) -> int:
-    """Remove what killed processes left in a local store's staging; returns how many things that were.
+    """Remove what killed processes left in staging; returns how many things that were.
 
     What a process of this machine left goes as soon as the process has ended, what other machines left after a day
-    (:func:`pipeline.store.owners.is_abandoned`), so that a shared disk keeps their commits in flight.
+    (:func:`pipeline.store.owners.is_abandoned`), so that a shared disk keeps their commits in flight. For a remote
+    store, that is this user's staging in the machine's temporary folder, for whatever store it was.
     """
-    if not isinstance(storage, LocalStorage):
-        return 0
-    folder = storage.folder / STAGING
     removed = 0
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if entry.name == LOCKS or not is_abandoned(entry):
-            continue
-        if entry.is_dir():
+    for entry in _abandoned(storage):
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
         removed += 1
     return removed
+
+
+def abandoned_staging(storage: Storage) -> list[tuple[str, int]]:
+    """What :func:`sweep_staging` would remove: names and bytes."""
+    found = []
+    for entry in _abandoned(storage):
+        inside = [entry, *entry.rglob("*")] if entry.is_dir() and not entry.is_symlink() else [entry]
+        with suppress(FileNotFoundError):  # its owner has just ended it
+            n_bytes = sum(path.lstat().st_size for path in inside if not path.is_dir())
+            is_local = isinstance(storage, LocalStorage)
+            found.append((f"{STAGING}/{entry.name}" if is_local else str(entry), n_bytes))
+    return found
+
+
+def _abandoned(storage: Storage) -> Iterator[Path]:
+    if isinstance(storage, LocalStorage):
+        folder = storage.folder / STAGING
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    else:
+        entries = sorted(Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}-*-*-*"))
+    for entry in entries:
+        if entry.name != LOCKS and _is_mine(storage, entry) and is_abandoned(entry):
+            yield entry
+
+
+def _is_mine(storage: Storage, entry: Path) -> bool:
+    """Whether this user made it: the temporary folder is everybody's."""
+    with suppress(FileNotFoundError):
+        return storage.is_local or entry.lstat().st_uid == os.getuid()
+    return False

@@ -17,7 +17,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -106,6 +106,28 @@ class LocalStorage(Storage):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = str(folder)
+        self._place: tuple[int, int] | None = None
+
+    def check_place(self) -> None:
+        """Raise :class:`StoreError` if the folder is not the one this storage began with: it was moved or unmounted.
+
+        Asked before anything is made in it: a write would go to another disk, into half a store.
+        """
+        try:
+            found = self.folder.stat()
+        except FileNotFoundError:
+            place = None
+        except OSError as error:
+            raise self._failed("write", ".", error) from error
+        else:
+            place = found.st_dev, found.st_ino
+        if self._place is None:
+            self._place = place
+        elif place != self._place:
+            raise StoreError(
+                f"store {self.root}: its folder is gone, or another one is in its place (unmounted, moved away); "
+                "bring it back and start the same command again to resume"
+            )
 
     def put_new(self, path: str, payload: bytes) -> bool:
         """See :meth:`Storage.put_new`; a hard link is the create-only step."""
@@ -126,7 +148,10 @@ class LocalStorage(Storage):
         """See :meth:`Storage.put`."""
         final = self._final(path)
         with self._temporary(payload) as temporary:
-            temporary.replace(final)
+            try:
+                temporary.replace(final)
+            except OSError as error:
+                raise self._failed("write", path, error) from error
         _sync_folder(final.parent)
 
     def swap(self, path: str, payload: bytes, expected: bytes) -> bool:
@@ -215,11 +240,22 @@ class LocalStorage(Storage):
     def lock(self, name: str) -> Iterator[None]:
         """See :meth:`Storage.lock`; ``flock``, so a killed holder frees it."""
         folder = self.folder / STAGING / LOCKS
-        folder.mkdir(parents=True, exist_ok=True)
+        self._make(folder)
         # 256 files for any number of names: two names that share one merely wait for each other
         slot = hashlib.sha256(name.encode()).hexdigest()[:2]
         with (folder / slot).open("ab") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def lock_all(self) -> Iterator[None]:
+        """Every lock at once: while it is held, no commit is under way. Only for who holds no lock yet."""
+        folder = self.folder / STAGING / LOCKS
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for slot in range(256):
+                handle = stack.enter_context((folder / f"{slot:02x}").open("ab"))
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def free_bytes(self) -> int | None:
@@ -230,19 +266,19 @@ class LocalStorage(Storage):
     def _temporary(self, payload: bytes) -> Iterator[Path]:
         """A synced file with ``payload`` in ``staging/``, removed afterwards if it is still there."""
         temporary = self.folder / STAGING / owned_name("put")
+        self._make(temporary.parent)
         try:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as handle:
                 handle.write(payload)
                 handle.flush()
                 os.fsync(handle.fileno())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
             raise self._failed("write", STAGING, error) from error
         try:
             yield temporary
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
     def _create_exclusively(self, final: Path, payload: bytes) -> bool:
         """Create-only for file systems without hard links; a kill in the middle leaves a file that does not parse."""
@@ -258,16 +294,30 @@ class LocalStorage(Storage):
 
     def _final(self, path: str) -> Path:
         final = self.folder / checked(path)
-        if not final.parent.is_dir():
-            try:
-                final.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise self._failed("write", path, error) from error
+        self._make(final.parent)
         return final
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder of the store, with its parents."""
+        self.check_place()
+        if not folder.is_dir():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._failed("write", folder.relative_to(self.folder).as_posix(), error) from error
 
     def _failed(self, verb: str, path: str, error: OSError) -> StoreError:
         reason = error.strerror or str(error)
-        return StoreError(f"store {self.root}: cannot {verb} {path}: {reason}; check the path, its rights and the disk")
+        way_out = ", and start the same command again: what is finished is kept" if verb == "write" else ""
+        return StoreError(
+            f"store {self.root}: cannot {verb} {path}: {reason}; check the path, its rights and the disk{way_out}"
+        )
+
+
+def _remove(temporary: Path) -> None:
+    """Remove what is staged; where the disk refuses even that, the next sweep does."""
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ files, and the same work done again gives the same files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.store import paths
+from pipeline.store.footer import ActivationFooter
 from pipeline.store.immutability import refuse_overwrite
 from pipeline.store.manifest import Changes, Manifest, ManifestLog
 from pipeline.store.open_storage import open_storage
@@ -33,6 +35,10 @@ from pipeline.store.storage import LocalStorage, Storage
 from schemas.errors import IntegrityError, SchemaVersionError, StoreError, StoreLocationError
 from schemas.tables import SCHEMA_VERSION
 
+#: What an operating system says of a disk that is full, over its quota, read-only, broken or gone.
+DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENOENT}
+)
 _FORMAT = "neuronmill"
 _HASHING_THREADS = min(4, os.cpu_count() or 1)
 _NEURON = re.compile(r"n(\d{4,})")
@@ -74,8 +80,7 @@ class Store:
             _make_folder(storage.folder)
         description = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
         storage.put_new(paths.STORE_FILE, (json.dumps(description) + "\n").encode())
-        if isinstance(storage, LocalStorage):
-            sweep_staging(storage)
+        sweep_staging(storage)
         return cls.open(url)
 
     @classmethod
@@ -108,10 +113,20 @@ class Store:
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
-        """A staging folder, removed at the end with everything that was not committed."""
+        """A staging folder, removed at the end with everything that was not committed.
+
+        A disk that refuses a file there is a :class:`StoreError`.
+        """
         staging = Staging(self.storage)
         try:
             yield staging
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise StoreError(
+                f"store {self.url}: a file cannot be written ({os.strerror(error.errno)}); what is finished is kept: "
+                "free or mend the disk and start the same command again to resume"
+            ) from error
         finally:
             staging.discard()
 
@@ -125,8 +140,9 @@ class Store:
     ) -> Receipt:
         """Make the staged files part of the store and create the receipt ``stage``/``key``.
 
-        Rows (and the neurons of activation files) are read from the Parquet footers; ``n_rows`` gives them for other
-        files. If there is a receipt already it wins: it is returned and the staged files are dropped.
+        Rows (of activation files also neurons, and what was kept by which rule) are read from the Parquet footers;
+        ``n_rows`` gives them for other files. If there is a receipt already it wins: it is returned and the staged
+        files are dropped.
 
         On a local store the files get their names; one of a name with other content may be there only if no record
         lists it, :class:`StoreError` otherwise (committed files never change). A remote store has no locks, so its
@@ -144,10 +160,10 @@ class Store:
         with self.storage.lock(receipt_path):
             if winner := self.receipt(stage, key):
                 return winner
-            if self.storage.is_local:
-                refuse_overwrite(self.storage, entries)
+            there = refuse_overwrite(self.storage, entries) if self.storage.is_local else frozenset()
             for file, entry in zip(staged, entries, strict=True):
-                self.storage.adopt(file, entry.path)
+                if entry.path not in there:  # left by a killed commit, or intact beside one that is repaired
+                    self.storage.adopt(file, entry.path)
             if self.storage.put_new(receipt_path, receipt.to_json()):
                 return receipt
         return self._lost(receipt)
@@ -231,7 +247,12 @@ class Store:
 
     def read_json(self, path: str) -> Any:
         """A JSON record of the store, as plain data."""
-        return json.loads(self.storage.read(path))
+        try:
+            return json.loads(self.storage.read(path))
+        except ValueError as error:
+            raise IntegrityError(
+                f"store {self.url}: {path} cannot be read ({error}); bring it back from a copy of the store"
+            ) from error
 
     def put_json_new(self, path: str, record: Any) -> bool:
         """Write a JSON record that must not exist yet; False (and nothing written) if it does."""
@@ -300,12 +321,14 @@ def _describe(file: Path, path: str, n_rows: int | None) -> FileEntry:
         raise StoreError(f"{path}: was staged but never written; write the file before the commit")
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    facts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
     if path.endswith(".parquet"):
         metadata = pq.read_metadata(file)
         facts["n_rows"] = metadata.num_rows
         if path.startswith("activations/"):
-            facts |= _neurons_of(metadata.schema.names, path)
+            footer = ActivationFooter.of(metadata, path)
+            facts |= {} if footer.is_sparse else _neurons_of(metadata.schema.names, path)
+            facts |= footer.entry_facts(metadata.num_rows)
     elif n_rows is not None:
         facts["n_rows"] = n_rows
     return FileEntry.of(path, **{"n_rows": 0, **facts}, n_bytes=file.stat().st_size, sha256=digest)

@@ -1,4 +1,4 @@
-"""DuckDB views over a store: one per table, and one per component for activations.
+"""DuckDB views over a store: one per table, and one per component for activations (and one for sparse ones).
 
 Each view is a file of ``schemas/sql``; ``{files}`` in it becomes the manifest's list of files, never a glob (DuckDB's
 globs see staged and torn files). A table without files is an empty view with the right columns.
@@ -17,10 +17,8 @@ from pipeline.store.manifest import Manifest
 from pipeline.store.receipts import FileEntry
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import Storage
+from schemas.components import BUILT_IN
 from schemas.tables import TABLES
-
-#: Components in the order in which one becomes the view ``activations``.
-COMPONENTS = ("resid", "mlp", "attn", "head")
 
 _NO_ACTIVATIONS = "SELECT NULL::BIGINT AS row_id, NULL::VARCHAR AS model, NULL::INTEGER AS layer WHERE false"
 _SCALARS = {
@@ -42,20 +40,29 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
         body = table_select(table, entries, storage) if entries else empty_select(table)
         connection.execute(f"CREATE VIEW {table} AS\n{body}")
     found = components(manifest)
-    for component in sorted({*COMPONENTS[:2], *found}):
+    for component in sorted({*BUILT_IN[:2], *found}):
         body = _NO_ACTIVATIONS
         if component in found:
-            body = activations_select(manifest.files("activations", component=component), storage)
+            body = activations_select(activation_files(manifest, component), storage)
         connection.execute(f"CREATE VIEW activations_{component} AS\n{body}")
-    first = found[0] if found else COMPONENTS[0]
+    for component in components(manifest, sparse=True):
+        body = sparse_select(activation_files(manifest, component, sparse=True), storage)
+        connection.execute(f"CREATE VIEW sparse_{component} AS\n{body}")
+    first = found[0] if found else BUILT_IN[0]
     connection.execute(f"CREATE VIEW activations AS\n{_template('activations').replace('{component}', first)}")
 
 
-def components(manifest: Manifest) -> list[str]:
-    """Components that have activation files, in the order of :data:`COMPONENTS`."""
-    found = {entry.component for entry in manifest.files("activations") if entry.component}
-    order = {name: index for index, name in enumerate(COMPONENTS)}
+def components(manifest: Manifest, *, sparse: bool = False) -> list[str]:
+    """Components that have wide (or sparse) activation files, built-in ones first."""
+    entries = manifest.files("activations")
+    found = {entry.component for entry in entries if entry.component and entry.is_sparse == sparse}
+    order = {name: index for index, name in enumerate(BUILT_IN)}
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+
+
+def activation_files(manifest: Manifest, component: str, *, sparse: bool = False) -> list[FileEntry]:
+    """Wide (or sparse) activation files of a component."""
+    return [e for e in manifest.files("activations", component=component) if e.is_sparse == sparse]
 
 
 def table_select(table: str, entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
@@ -69,16 +76,21 @@ def table_select(table: str, entries: Sequence[FileEntry], storage: Storage | No
 def activations_select(entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
     """The SELECT of one component's activations.
 
-    Blocks of a layer are joined by row. Models of another width become further rows, with null where a model has no
-    such neuron. Without ``storage`` the files are relative paths under a parameter ``root`` (published macros).
+    Blocks of a layer are joined by row. Models of another width, or with other neurons, become further rows, with null
+    where a model has no such neuron. Without ``storage`` the files are relative paths under a parameter ``root``
+    (published macros).
     """
-    by_shape: dict[tuple[int, ...], list[FileEntry]] = {}
+    by_shape: dict[tuple[range, ...], list[FileEntry]] = {}
     for model in sorted({entry.model or "" for entry in entries}):
         of_model = [entry for entry in entries if entry.model == model]
-        blocks = sorted({(entry.block or 0, entry.n_neurons or 0) for entry in of_model})
-        by_shape.setdefault(tuple(n for _, n in blocks), []).extend(of_model)
-    parts = [_blocks_select(group, storage) for _, group in sorted(by_shape.items(), reverse=True)]
+        by_shape.setdefault(tuple(sorted({entry.neurons for entry in of_model}, key=_start)), []).extend(of_model)
+    widest_first = sorted(by_shape.items(), key=lambda item: -max(neurons.stop for neurons in item[0]))
+    parts = [_blocks_select(group, storage) for _, group in widest_first]
     return "\nUNION ALL BY NAME\n".join(parts)
+
+
+def _start(neurons: range) -> int:
+    return neurons.start
 
 
 def _blocks_select(entries: Sequence[FileEntry], storage: Storage | None) -> str:
@@ -89,6 +101,11 @@ def _blocks_select(entries: Sequence[FileEntry], storage: Storage | None) -> str
         sources.append(f"{source} AS block_{block}")
     joined = sources[0] + "".join(f"\nJOIN {source}\nUSING (model, layer, row_id)" for source in sources[1:])
     return _template("activations_component").replace("{blocks}", joined)
+
+
+def sparse_select(entries: Sequence[FileEntry], storage: Storage | None = None) -> str:
+    """The SELECT of one component's sparse activations; ``storage`` as in :func:`activations_select`."""
+    return _template("sparse_component").replace("{files}", _files(entries, storage))
 
 
 def empty_select(table: str) -> str:

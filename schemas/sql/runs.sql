@@ -1,8 +1,8 @@
 -- runs: one run: one configuration's fingerprint over one corpus and model
 -- inputs: {files}, the list of this table's Parquet files by the manifest
--- output columns: run_id, model, model_name, architecture, revision, weights_sha256, unit, pooling, dtype,
---     components, layers, n_rows, n_shards, n_bytes, config, versions
--- example row: 3f… | minilm | package:… | bert | null | 53aa… | token | null | float16 | [resid, mlp] | [0, 1, …] | 80211 | 2 | …
+-- output columns: run_id, model, model_name, architecture, revision, weights_sha256, unit, pooling, dtype, rule,
+--     sample, components, layers, n_rows, n_shards, n_bytes, config, versions
+-- example row: 3f… | minilm | package:… | bert | null | 53aa… | token | null | float16 | null | null | [resid, mlp] | [0, 1, …] | 80211 | 2 | …
 SELECT
     run_id,
     model,
@@ -13,6 +13,8 @@ SELECT
     unit,
     pooling,
     dtype,
+    rule,
+    sample,
     components,
     layers,
     n_rows,

@@ -14,8 +14,8 @@ MINILM = ModelShape(resid=384, mlp=1536, n_blocks=6, n_parameters=22_700_000)
 def _capture(components: tuple, dtype: str) -> Capture:
     return Capture(
         components=components,
-        layers=tuple(range(7)),
-        widths={"resid": 384, "mlp": 1536},
+        layers={name: tuple(range(int(name != "resid"), 7)) for name in components},
+        widths={"mlp": 1536, **dict.fromkeys(("resid", "attn", "head", "query", "key", "value"), 384)},
         unit="token",
         pooling=None,
         dtype=dtype,
@@ -25,11 +25,11 @@ def _capture(components: tuple, dtype: str) -> Capture:
     )
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("components", [("resid",), ("mlp",), ("resid", "mlp")])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8"])
+@pytest.mark.parametrize("components", [("resid",), ("mlp",), ("resid", "mlp"), ("attn", "head", "key")])
 def test_bytes_per_row_are_the_planners(components, dtype):
     size = size_run(MINILM, 1000, components=components, dtype=dtype)
-    assert size.bytes_per_row == _capture(components, dtype).bytes_per_row
+    assert size.bytes_per_row == _capture(components, dtype).memory_per_row
 
 
 def test_the_demo():
@@ -50,6 +50,11 @@ def test_a_wide_layer_is_cut_into_blocks():
     assert wide.files_per_shard(("resid", "mlp")) == 3 * 1 + 2 * 4
 
 
+def test_shared_keys_are_narrower():
+    shape = ModelShape(resid=4096, mlp=14_336, n_blocks=2, n_parameters=0, keys=1024)
+    assert shape.values_per_row(("query", "key", "value")) == 2 * (4096 + 1024 + 1024)
+
+
 def test_shards_cover_all_rows_and_more_workers_than_shards_do_not_help():
     size = size_run(MINILM, 45_101, n_workers=8, tokens_per_second=100)
     assert size.n_shards == 2
@@ -64,7 +69,7 @@ def test_the_command_prints_the_size(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--rows", "5", "--words", "5"], ["--rows", "0"], ["--rows", "5", "--components", "attn"]]
+    "arguments", [[], ["--rows", "5", "--words", "5"], ["--rows", "0"], ["--rows", "5", "--components", "atn"]]
 )
 def test_wrong_arguments_are_one_error(arguments, capsys):
     with pytest.raises(SystemExit) as ended:

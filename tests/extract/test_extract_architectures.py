@@ -7,8 +7,9 @@ import torch
 from tiny_models import ARCHITECTURES, N_LAYERS, VOCAB_SIZE, random_model
 from transformers.activations import ACT2FN
 
-from pipeline.extract.architecture import find_blocks
+from pipeline.extract.architecture import find_sites
 from pipeline.extract.capture import Capture
+from pipeline.extract.site import Site
 from schemas.errors import ModelError
 
 #: Modules before the activation function, and how their outputs become neurons.
@@ -16,7 +17,9 @@ _GATED = ("mlp.gate_proj", "mlp.up_proj")
 _BEFORE = {
     "bert": ("intermediate.dense",), "roberta": ("intermediate.dense",), "mpnet": ("intermediate.dense",),
     "distilbert": ("ffn.lin1",), "albert": ("albert_layers.0.ffn",), "gpt2": ("mlp.c_fc",),
-    "gpt_neox": ("mlp.dense_h_to_4h",), "opt": ("fc1",), "modernbert": ("mlp.Wi",),
+    "electra": ("intermediate.dense",), "falcon": ("mlp.dense_h_to_4h",), "phi3": ("mlp.gate_up_proj",),
+    "gptj": ("mlp.fc_in",), "gpt_neo": ("mlp.c_fc",), "gpt_neox": ("mlp.dense_h_to_4h",),
+    "opt": ("fc1",), "modernbert": ("mlp.Wi",),
 }  # fmt: skip
 _ACTIVATION_KEYS = ("hidden_act", "activation", "activation_function", "hidden_activation")
 
@@ -29,10 +32,18 @@ def _neurons(architecture: str, model: torch.nn.Module, outputs: list[torch.Tens
     )
     name = next(value for key in keys if isinstance(value := getattr(model.config, key, None), str))
     act = ACT2FN[name]
+    if architecture == "phi3":
+        gate, x = outputs[0].chunk(2, dim=-1)
+        return x * act(gate)
     if architecture == "modernbert":
         x, gate = outputs[0].chunk(2, dim=-1)
         return act(x) * gate
     return act(outputs[0]) if len(outputs) == 1 else act(outputs[0]) * outputs[1]
+
+
+def _blocks(sites: tuple[Site, ...]) -> tuple[torch.nn.Module, ...]:
+    """The distinct blocks."""
+    return next(site.modules for site in sites if site.component == "resid" and site.at == "output")
 
 
 def _inputs() -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,8 +55,8 @@ def _inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _captured(model: torch.nn.Module, targets: list[tuple[str, int]]) -> dict[tuple[str, int], torch.Tensor]:
     found: dict[tuple[str, int], torch.Tensor] = {}
-    blocks = find_blocks(model, "x", N_LAYERS)
-    with torch.no_grad(), Capture(model, blocks, targets, lambda t, a: found.__setitem__(t, a.clone())) as capture:
+    sites = find_sites(model, model.config.model_type, N_LAYERS)
+    with torch.no_grad(), Capture(model, sites, targets, lambda t, a: found.__setitem__(t, a.clone())) as capture:
         capture.forward(*_inputs())
     return found
 
@@ -71,11 +82,11 @@ def test_resid_is_what_output_hidden_states_says(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in {"mixtral", "bloom"}])
 def test_mlp_is_the_activation_function_of_the_projections_before(architecture: str) -> None:
     model = random_model(architecture)
-    blocks = find_blocks(model, architecture, N_LAYERS)
+    sites = find_sites(model, architecture, N_LAYERS)
     outputs: list[torch.Tensor] = []
     handles = [
         block.get_submodule(path).register_forward_hook(lambda _m, _a, out: outputs.append(out.clone()))
-        for block in blocks.modules
+        for block in _blocks(sites)
         for path in _BEFORE.get(architecture, _GATED)
     ]
     ids, mask = _inputs()
@@ -92,23 +103,22 @@ def test_mlp_is_the_activation_function_of_the_projections_before(architecture: 
 
 
 def test_mixture_of_experts_has_resid_but_no_mlp() -> None:
-    blocks = find_blocks(random_model("mixtral"), "mixtral", N_LAYERS)
-    assert blocks.mlp_width is None
-    assert blocks.downs == ()
+    components = {site.component for site in find_sites(random_model("mixtral"), "mixtral", N_LAYERS)}
+    assert components == {"resid", "attn", "head", "query", "key", "value"}
 
 
 def test_an_architecture_without_known_blocks_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match=r"'toy' \(Linear\): no list of 2 blocks"):
-        find_blocks(torch.nn.Linear(2, 2), "toy", 2)
+        find_sites(torch.nn.Linear(2, 2), "toy", 2)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "llama", "albert"])
 @pytest.mark.parametrize("last", [("resid", 0), ("mlp", 1), ("resid", 1)])
 def test_forward_ends_after_the_last_target(architecture: str, last: tuple[str, int]) -> None:
     model = random_model(architecture)
-    blocks = find_blocks(model, architecture, N_LAYERS)
+    sites = find_sites(model, architecture, N_LAYERS)
     calls: list[int] = []
-    handles = [block.register_forward_pre_hook(lambda *_: calls.append(1)) for block in blocks.modules]
+    handles = [block.register_forward_pre_hook(lambda *_: calls.append(1)) for block in _blocks(sites)]
     found = _captured(model, [last])
     for handle in handles:
         handle.remove()
@@ -129,7 +139,7 @@ def test_padding_changes_no_row(architecture: str) -> None:
     ids, _ = _inputs()
     padded = _captured(model, [("resid", 2)])["resid", 2][1, :6]
     alone: list[torch.Tensor] = []
-    blocks = find_blocks(model, architecture, N_LAYERS)
-    with torch.no_grad(), Capture(model, blocks, [("resid", 2)], lambda _t, a: alone.append(a.clone())) as capture:
+    sites = find_sites(model, architecture, N_LAYERS)
+    with torch.no_grad(), Capture(model, sites, [("resid", 2)], lambda _t, a: alone.append(a.clone())) as capture:
         capture.forward(ids[1:2, :6], torch.ones(1, 6, dtype=torch.int64))
     torch.testing.assert_close(padded, alone[0][0], rtol=1e-4, atol=1e-4)

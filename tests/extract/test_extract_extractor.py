@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from tiny_models import save_model
 
 from pipeline.extract.batch import make_batch
@@ -15,9 +16,11 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.row_table import RowTable
 from pipeline.extract.rows import assign_rows
+from pipeline.extract.sae import Sae, describe_sae, load_sae
 from pipeline.extract.sequences import Sequences, build_sequences
 from pipeline.extract.storage_dtype import storage_dtype
 from pipeline.extract.tokenizer import Encoder
+from schemas.components import SaeConfig
 from schemas.config import ModelConfig
 from schemas.errors import ActivationError, ModelError
 
@@ -111,7 +114,7 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
     members = np.arange(len(sequences.lengths))[sequences.lengths > 2]
     batch = make_batch(sequences, members, 0)
     activations = torch.randn(*batch.input_ids.shape, 16, generator=torch.Generator().manual_seed(0))
-    tables = [RowTable(("resid", 1), 16, storage_dtype("float16"), pooling, sequences) for _ in range(2)]
+    tables = [RowTable(("resid", 1), [range(16)], storage_dtype("float16"), pooling, sequences) for _ in range(2)]
     for table in tables:
         table._rows.zero_()
     tables[0].write(activations, batch)
@@ -123,7 +126,7 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
 def test_padding_may_hold_anything(setup: Setup) -> None:
     sequences = setup.sequences()
     batch = make_batch(sequences, np.arange(len(sequences.lengths)), 0)
-    table = RowTable(("resid", 1), 16, storage_dtype("float16"), None, sequences)
+    table = RowTable(("resid", 1), [range(16)], storage_dtype("float16"), None, sequences)
     activations = torch.full((*batch.input_ids.shape, 16), float("nan"))
     activations[batch.attention_mask.bool()] = 1.5
     table.write(activations, batch)
@@ -168,11 +171,119 @@ def test_values_that_cannot_be_stored_name_their_neuron(
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [(("mlp", 0), "has layers 1 to 2"), (("resid", 3), "has layers 0 to 2"), (("attn", 1), "component 'attn'")],
+    [
+        (("mlp", 0), "has layers 1 to 2"),
+        (("resid", 3), "has layers 0 to 2"),
+        (("decoder_attn", 1), "component 'decoder_attn'"),
+    ],
 )
 def test_targets_the_model_does_not_have_are_errors(setup: Setup, target: tuple[str, int], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Extractor(setup.loaded, [target], "float16", 64)
+
+
+def test_chosen_neurons_are_the_columns_of_the_whole(setup: Setup) -> None:
+    sequences = setup.sequences("word", "mean")
+    whole = _extract(setup, sequences, "mean")
+    neurons = {"mlp": (range(2, 5), range(20, 24)), "resid": (range(15, 16),)}
+    found = Extractor(setup.loaded, TARGETS, "float32", 40, "mean", neurons=neurons).extract(sequences)
+    for target in TARGETS:
+        columns = [n for piece in neurons[target[0]] for n in piece]
+        assert found[target].tobytes() == np.ascontiguousarray(whole[target][:, columns]).tobytes()
+
+
+def test_an_overflow_is_named_by_the_neuron_s_number_in_the_layer(tmp_path: Path) -> None:
+    config = save_model(tmp_path, "llama", "sentencepiece")
+    loaded = load_model(config, threads=1)
+    with torch.no_grad():
+        loaded.module.layers[0].mlp.up_proj.weight[7] = 1e6
+    encoded = Encoder(config, loaded.info).encode(SENTENCES)
+    sequences = build_sequences(encoded, [assign_rows(e, "token", None) for e in encoded])
+    with pytest.raises(ActivationError, match=r"mlp layer 1 neuron 7: "):
+        Extractor(loaded, [("mlp", 1)], "float16", 64, neurons={"mlp": (range(2), range(6, 9))}).extract(sequences)
+    Extractor(loaded, [("mlp", 1)], "float16", 64, neurons={"mlp": (range(2),)}).extract(sequences)
+
+
+def _sae(folder: Path) -> Sae:
+    rng = np.random.default_rng(0)
+    tensors = {"W_enc": rng.normal(size=(16, 40)), "b_enc": rng.normal(size=40), "b_dec": rng.normal(size=16)}
+    save_file({name: tensor.astype(np.float32) for name, tensor in tensors.items()}, folder / "sae.safetensors")
+    config = SaeConfig(name="latents", path=str(folder / "sae.safetensors"), layer=1)
+    return load_sae(config, describe_sae(config, 16), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("unit", "pooling"), [("token", None), ("word", "last"), ("word", "mean")])
+def test_latents_are_read_from_a_component_that_need_not_be_dumped(
+    setup: Setup, tmp_path: Path, unit: str, pooling: str | None
+) -> None:
+    """A pooled row is the mean of its tokens' latents, not the latents of their mean."""
+    sae = _sae(tmp_path)
+    tokens = _extract(setup, setup.sequences())["resid", 1]
+    sequences = setup.sequences(unit, pooling)
+    extractor = Extractor(setup.loaded, [("latents", 1)], "float32", 40, pooling, saes=[sae])
+    found = extractor.extract(sequences)
+    assert list(found) == [("latents", 1)]
+    latents = sae.latents(torch.from_numpy(tokens)).numpy()
+    for row in range(sequences.n_rows):
+        expected = latents[sequences.token_row == row].mean(axis=0)
+        np.testing.assert_allclose(found["latents", 1][row], expected, rtol=1e-3, atol=1e-4)
+    kept = {"latents": (range(3, 9),)}
+    both = Extractor(setup.loaded, [*TARGETS, ("latents", 1)], "float32", 40, pooling, saes=[sae], neurons=kept)
+    again = both.extract(sequences)
+    assert again["latents", 1].tobytes() == np.ascontiguousarray(found["latents", 1][:, 3:9]).tobytes()
+    assert len(again) == len(TARGETS) + 1
+
+
+def test_several_components_and_layers_take_one_pass_that_ends_with_the_last(setup: Setup, tmp_path: Path) -> None:
+    passes: list[int] = []
+    blocks: list[int] = []
+    bert = setup.loaded.module
+    handles = [bert.embeddings.register_forward_hook(lambda *_: passes.append(1))]
+    handles += [b.register_forward_hook(lambda *_, n=n: blocks.append(n)) for n, b in enumerate(bert.encoder.layer)]
+    targets = [
+        ("resid", 0),
+        ("attn", 1),
+        ("head", 1),
+        ("query", 1),
+        ("key", 1),
+        ("value", 1),
+        ("mlp", 1),
+        ("latents", 1),
+    ]
+    sequences = setup.sequences()
+    Extractor(setup.loaded, targets, "float32", 10_000, saes=[_sae(tmp_path)]).extract(sequences)
+    for handle in handles:
+        handle.remove()
+    assert passes == [1]
+    assert blocks == [0]
+
+
+GPU_TARGETS = [*TARGETS, *((c, n) for c in ("attn", "head", "query", "key", "value") for n in (1, 2))]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("architecture", ["bert", "gpt_neox", "t5", "bart"])
+@pytest.mark.parametrize("packing", [False, True])
+def test_gpu_gives_every_component(tmp_path: Path, architecture: str, packing: bool) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, this machine has none")
+    config = save_model(tmp_path, architecture)
+    on_cpu = load_model(config, threads=1)
+    on_gpu = load_model(config.model_copy(update={"device": "cuda"}))
+    if packing and not on_cpu.info.is_packable:
+        pytest.skip(f"{architecture} takes no packed batches")
+    sae = _sae(tmp_path)
+    moved = dataclasses.replace(sae, **{name: getattr(sae, name).cuda() for name in ("w_enc", "b_enc", "b_dec")})
+    decoder = [(f"decoder_{c}", n) for c, n in GPU_TARGETS] if on_cpu.info.start_token_id is not None else []
+    targets = [*GPU_TARGETS, *decoder, ("latents", 1)]
+    neurons = {"mlp": (range(3), range(9, 20)), "latents": (range(5, 7),)}
+    encoded = Encoder(config, on_cpu.info).encode(SENTENCES)
+    sequences = build_sequences(encoded, [assign_rows(e, "word", "mean") for e in encoded])
+    options = {"neurons": neurons, "packing": packing}
+    expected = Extractor(on_cpu, targets, "float32", 40, "mean", saes=[sae], **options).extract(sequences)
+    found = Extractor(on_gpu, targets, "float32", 40, "mean", saes=[moved], **options).extract(sequences)
+    for target in targets:
+        np.testing.assert_allclose(found[target], expected[target], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -36,13 +36,39 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
     "opt": {**_COMMON, "ffn_dim": 24, "word_embed_proj_dim": 16},
     "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
     "mixtral": {**_COMMON, "num_key_value_heads": 1, "num_local_experts": 2},
+    "electra": {**_COMMON, "embedding_size": 16},
+    "falcon": {**_SIZES, "ffn_hidden_size": 24, "multi_query": True, "parallel_attn": False},
+    "phi3": {**_COMMON, "num_key_value_heads": 1},
+    "gptj": {**_GPT, "rotary_dim": 4},
+    "gpt_neo": {**_COMMON, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]},
+}
+_HALVES = {
+    **{f"{half}_layers": 2 for half in ("encoder", "decoder")},
+    **{f"{half}_attention_heads": 2 for half in ("encoder", "decoder")},
+    **{f"{half}_ffn_dim": 24 for half in ("encoder", "decoder")},
+}
+_T5 = {"d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+ENCODER_DECODERS: dict[str, dict[str, object]] = {
+    "t5": _T5,
+    "mt5": {**_T5, "feed_forward_proj": "gated-gelu"},
+    "bart": {"d_model": 16, **_HALVES, "max_position_embeddings": 48, "decoder_start_token_id": 3},
+}
+#: Further ones that take packed batches.
+PACKED: dict[str, dict[str, object]] = {
+    "xlm-roberta": _COMMON,
+    "camembert": _COMMON,
+    "mistral": {**_COMMON, "num_key_value_heads": 1, "sliding_window": None},
+    "olmo": _COMMON,
+    "phi": _COMMON,
 }
 
 
-def random_model(architecture: str, seed: int = 0) -> torch.nn.Module:
-    """A model with the default initialisation, scaled up so that layers differ visibly."""
+def random_model(architecture: str, seed: int = 0, attention: str | None = None) -> torch.nn.Module:
+    """A model with the default initialisation, scaled up so that layers differ visibly; ``attention``: how computed."""
     torch.manual_seed(seed)
-    model = AutoModel.from_config(AutoConfig.for_model(architecture, **_IDS, **ARCHITECTURES[architecture])).eval()
+    settings = {**ARCHITECTURES, **ENCODER_DECODERS, **PACKED}[architecture]
+    config = AutoConfig.for_model(architecture, **{**_IDS, **settings})
+    model = AutoModel.from_config(config, attn_implementation=attention).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

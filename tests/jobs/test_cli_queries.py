@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from command import done, hashes, neuronmill, process
+
+from pipeline.store.owners import owned_name
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -179,4 +183,53 @@ def test_verify_names_a_damaged_file(damage: str, table: str, finished: Path, co
     assert result.code == 1
     named = [line for line in result.out.splitlines() if line.startswith(str(file.relative_to(store)))]
     assert named, result.out
+    assert "--repair" in result.out
     assert "Traceback" not in result.err
+    listed = neuronmill("verify", "--store", store, "--repair", "--dry-run")
+    assert (listed.code, listed.out.count("would do again: receipts/")) == (1, 1)
+    assert neuronmill("verify", "--store", store).out == result.out
+    assert "1 pieces done again, 0 left" in done("verify", "--store", store, "--repair").out
+    assert file.read_bytes() == content
+    assert "all as their receipts say" in done("verify", "--store", store).out
+
+
+def test_verify_says_how_much_and_how_fast(finished: Path) -> None:
+    result = done("verify", "--store", finished, "--sample", 5)
+    assert re.search(r": \d+ files \([\d.]+ .?B in .*s, [\d.]+ .?B/s\), .*; 5 sentences tokenised again", result.out)
+
+
+def test_what_cannot_be_repaired_is_exit_code_1(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    store = copy_of(finished)
+    (store / "plans" / "tiny.json").write_text("{")
+    result = neuronmill("verify", "--store", store, "--repair")
+    assert result.code == 1
+    assert "not repaired: plans/tiny.json: " in result.out
+    assert "Traceback" not in result.err
+
+
+def test_gc(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    store = copy_of(finished)
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    name, machine, _, token = owned_name("work").rsplit("-", 3)
+    (store / "staging" / f"{name}-{machine}-{killed.pid}-{token}").mkdir()
+    done("stats", "--store", store)  # a command that ends well sweeps what its dead workers left
+    assert [path.name for path in (store / "staging").iterdir()] == ["locks"]
+    orphan = store / "activations" / "orphan.parquet"
+    orphan.write_bytes(b"12345")
+    (store / "README").write_text("mine")
+    assert "1 files that nothing vouches for are younger" in done("gc", "--store", store).out
+    said = done("gc", "--store", store, "--older-than", "0s", "--dry-run").out
+    assert "would remove activations/orphan.parquet (orphan, 5 B)" in said
+    assert orphan.exists()
+    removed = done("gc", "--store", store, "--older-than", "0s", "--superseded").out
+    assert removed.splitlines()[0] == "removed 1 files that nothing vouches for, 5 B"
+    assert "not of this store, left alone: 'README'" in removed
+    assert not orphan.exists()
+    assert done("gc", "--store", store, "--older-than", "0s").out.startswith("nothing to remove\n")
+    done("verify", "--store", store)
+    assert "12h" in neuronmill("gc", "--store", store, "--older-than", "a while").err
+
+
+def test_a_run_leaves_nothing_in_staging(finished: Path) -> None:
+    assert [path.name for path in (finished / "staging").iterdir()] == ["locks"]

@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from command import Workplace, conllu, done, hashes, neuronmill, unchanged
-
-
-@contextmanager
-def mounted(*arguments: str, at: Path) -> Iterator[Path]:
-    """``mount ARGUMENTS AT``, undone at the end; skipped where mounting is not permitted."""
-    if shutil.which("mount") is None:
-        pytest.skip("no `mount` on this machine")
-    at.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(["mount", *arguments, str(at)], capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"mounting is not permitted here: {result.stderr.strip()}")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", "-l", str(at)], check=True)
-
+from mounts import mounted
 
 READERS = ["top --concept upos=NOUN", "sql 'SELECT 1'", "verify", "publish", "stats", "dump", "search", "contexts"]
 READERS += ["report"]

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tiny_run import RARE_WORD, checksums, plan_only, run_stages, tables
 
 from jobs.main import main
-from pipeline.run.dump import dump, dump_stage
+from pipeline.run.dump import dump
+from pipeline.run.dump_files import dump_stage
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent

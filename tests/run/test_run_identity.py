@@ -14,7 +14,7 @@ import psutil
 import pytest
 from tiny_run import DATA_FOLDERS, checksums, run_stages, start_command
 
-from pipeline.run.dump import dump_stage
+from pipeline.run.dump_files import dump_stage
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.ray_executor import RayExecutor
 from pipeline.store.receipts import Receipt

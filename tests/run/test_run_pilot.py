@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from tiny_run import Inputs
 
-from pipeline.extract.sequences import Sequences, make_batches, select_sequences
+from pipeline.extract.sequences import Sequences, make_batches, select_sequences, with_rows
 from pipeline.run.dump import dump
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.pilot import forecast, held_rows, spread_batches, tune_token_budget
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
+from pipeline.run.scales import scales_stage
 from pipeline.store.store import Store
 from schemas.config import Config
 
@@ -87,3 +88,28 @@ def test_a_tuned_token_budget_is_measured_once_and_frozen(inputs: Inputs, tmp_pa
     assert all(rate > 0 for rate in rates.values())
     again = plan_run(config, store, LocalExecutor(), Silent())
     assert again.capture == plan.capture == load_plan(store).capture
+
+
+def test_a_forecast_of_a_sample_in_8_bits(inputs: Inputs, tmp_path):
+    """Sentences without a row are not timed, and the store's scales are not needed yet."""
+    smaller = {"dtype": "int8", "sample": {"share": 0.3}}
+    config = Config.model_validate(inputs.data(tmp_path / "store", dump=smaller))
+    store = Store.create(config.store)
+    plan = plan_run(config, store, LocalExecutor(), Silent())
+    found = forecast(plan, store)
+    assert store.receipts(scales_stage(plan)) == {}
+    assert found.n_bytes == pytest.approx(dump(plan, store, LocalExecutor(), Silent()), rel=0.25)
+
+
+def test_sequences_with_rows_keep_all_rows():
+    sequences = random_sequences(np.random.default_rng(2))
+    sequences.token_row[sequences.offsets[5] : sequences.offsets[6]] = -1
+    kept = np.unique(sequences.token_row[sequences.token_row >= 0], return_inverse=True)[1]
+    token_row = np.full(len(sequences.token_row), -1)
+    token_row[sequences.token_row >= 0] = kept
+    fewer = Sequences(sequences.token_ids, sequences.offsets, token_row, int(kept.max()) + 1)
+    has_row = [bool((token_row[a:b] >= 0).any()) for a, b in zip(fewer.offsets[:-1], fewer.offsets[1:], strict=True)]
+    run = with_rows(fewer)
+    assert not has_row[5]
+    assert (run.n_rows, len(run.lengths)) == (fewer.n_rows, sum(has_row))
+    assert np.array_equal(run.token_row[run.token_row >= 0], token_row[token_row >= 0])

@@ -75,7 +75,13 @@ def test_what_is_no_config(content: str | bytes, said: list[str], tmp_path: Path
         ({"dump": {"rows_per_shard": "many"}}, "dump.rows_per_shard: Input should be a valid integer"),
         ({"dump": {"rows_per_shard": 0}}, "greater than or equal to 1 (got 0)"),
         ({"dump": {"dtype": "flaot16"}}, "did you mean 'float16'?"),
-        ({"dump": {"components": ["resid", "attn"]}}, "dump.components[1]: Input should be 'resid' or 'mlp'"),
+        ({"dump": {"components": ["resid", "mpl"]}}, "did you mean 'mlp'?"),
+        ({"dump": {"components": ["Resid"]}}, "dump.components[0]: String should match pattern"),
+        ({"dump": {"neurons": {"resid": ["9-2"]}}}, "dump.neurons: '9-2' ends before it begins"),
+        ({"dump": {"neurons": {"resid": ["a"]}}}, "dump.neurons[0]: String should match pattern"),
+        ({"dump": {"modules": [{"name": "mlp", "pattern": "x"}]}}, "'mlp' in `modules` or `saes` is the name of"),
+        ({"dump": {"modules": [{"name": "x", "pattern": "x"}]}}, "but not in `components`"),
+        ({"dump": {"saes": [{"name": "x", "path": "x", "layer": 1, "k": 3}]}}, "`k` is needed with activation `topk`"),
         ({"search": {"keep": "x"}}, "search.keep: Input should be a valid integer"),
         ({"search": {"keep": "x"}}, "or Input should be 'all' (got 'x')"),
         ({"search": {"methods": []}}, "search.methods: "),
@@ -146,3 +152,22 @@ def test_any_bytes_get_a_config_error(tmp_path_factory: pytest.TempPathFactory, 
     path.write_bytes(content)
     with pytest.raises(ConfigError):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("dump", "said"),
+    [
+        ({"mode": "topk"}, "`dump.mode: topk` and `dump.k` go together; mode is 'topk' and k is missing"),
+        ({"k": 3}, "`dump.mode: topk` and `dump.k` go together; mode is 'dense' and k is 3"),
+        ({"mode": "threshold", "k": 3}, "mode is 'threshold' and k is 3"),
+        ({"mode": "threshold"}, "mode is 'threshold' and threshold is missing"),
+        ({"mode": "topk", "k": 3, "threshold": 1.0}, "mode is 'topk' and threshold is 1.0"),
+        ({"mode": "topk", "k": 3, "dtype": "int8"}, "`dump.dtype: int8` goes with `dump.mode: dense`; mode is 'topk'"),
+        ({"mode": "threshold", "threshold": -1.0}, "threshold"),
+        ({"sample": {"share": 0}}, "share"),
+        ({"sample": {"share": 1.5}}, "share"),
+        ({"sample": {"share": 0.5, "seed": -1}}, "seed"),
+    ],
+)
+def test_smaller_dumps_have_what_they_need(tmp_path: Path, dump: dict[str, Any], said: str) -> None:
+    assert said in refusal(tmp_path / "a.yaml", yaml.safe_dump({**_SMALL, "dump": dump}))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pipeline.store import Store
+from pipeline.store.gc import GcOptions, collect
 from pipeline.store.publish import current_snapshot, publish
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.sql import run_user_sql
@@ -49,6 +51,28 @@ def test_a_whole_store_on_s3(bucket: str, fill_store: Callable[[Store], None]) -
     snapshot = publish(store)
     assert current_snapshot(store) == snapshot
     assert verify(store) == []
+    _collect_garbage(store)
+    _find_damage(store)
+
+
+def _collect_garbage(store: Store) -> None:
+    orphan = "activations/model=tiny/orphan.0123456789ab.parquet"
+    store.storage.put(orphan, b"123")
+    assert collect(store.storage, GcOptions()).n_young == 1
+    later = time.time() + 2 * 86_400
+    assert [thing.path for thing in collect(store.storage, GcOptions(), now=later).garbage] == [orphan]
+    assert not store.storage.exists(orphan)
+    assert collect(store.storage, GcOptions(), now=later).garbage == ()
+    assert verify(store) == []
+
+
+def _find_damage(store: Store) -> None:
+    flipped, cut = (store.files("activations", component="mlp", layer=layer)[0].path for layer in (1, 2))
+    content = store.storage.read(flipped)
+    store.storage.put(flipped, content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    store.storage.put(cut, store.storage.read(cut)[:-5])
+    store.storage.delete(store.files("words")[0].path)
+    assert sorted(problem.rule for problem in verify(store)) == ["missing", "n_bytes", "sha256"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.store import Store, sweep_staging
 from pipeline.store.owners import ABANDONED_SECONDS, is_abandoned, owned_name
+from pipeline.store.staging import abandoned_staging
 from pipeline.store.storage import Storage
 
 OTHER_MACHINE = "0123456789ab"
@@ -96,5 +98,40 @@ def test_a_killed_process_that_nobody_waited_for_has_ended(storage: Storage) -> 
     process.wait()
 
 
-def test_remote_stores_have_no_staging() -> None:
-    assert sweep_staging(Store.create("memory://sweep/store").storage) == 0
+_LEAVE = """
+import os
+from pipeline.store import Staging
+from pipeline.store.open_storage import open_storage
+staging = Staging(open_storage("memory://sweep/store"))
+staging.path("words/torn.parquet").write_bytes(b"torn")
+print(staging.folder, flush=True)
+os._exit(9)
+"""
+
+
+def test_remote_stores_stage_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = Store.create("memory://sweep/store")
+    killed = subprocess.run(
+        [sys.executable, "-c", _LEAVE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    left = Path(killed.stdout.strip())
+    assert (killed.returncode, left.parent) == (9, tmp_path)
+    (tmp_path / "neuronmill-work-of-another").mkdir()
+    with store.staging() as mine:
+        mine.path("a").write_bytes(b"")
+        assert abandoned_staging(store.storage) == [(str(left), 4)]
+        assert sweep_staging(store.storage) == 1
+        assert (left.exists(), mine.path("a").exists()) == (False, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["neuronmill-work-of-another"]
+
+
+def test_making_a_store_sweeps_what_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: int) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / _name("neuronmill-work", process=ended)).mkdir()
+    Store.create("memory://sweep/again")
+    assert list(tmp_path.iterdir()) == []

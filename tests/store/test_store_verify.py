@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ ROWS_ID = "aaaaaaaaaaaa"
 
 def test_a_sound_store_has_no_problems(small_store: Store) -> None:
     publish(small_store)
-    calls: list[tuple[int, int]] = []
-    assert verify(small_store, lambda done, total: calls.append((done, total))) == []
-    assert calls[-1] == (len(calls), len(calls))
+    calls: list[tuple[int, int, int]] = []
+    assert verify(small_store, lambda *done: calls.append(done)) == []
+    listed = {entry.path: entry.n_bytes for entry in small_store.manifest().entries()}
+    assert calls[-1] == (len(calls), len(calls), sum(listed.values()))
     assert len(calls) == 26
 
 
@@ -131,4 +133,11 @@ def test_contradicting_records(small_store: Store) -> None:
     path = "receipts/plan/shard-00000.json"
     text = small_store.storage.read(path).decode()
     small_store.storage.put(path, text.replace('"n_bytes": ', '"n_bytes": 1', 1).encode())
-    assert {problem.rule for problem in verify(small_store)} == {"conflict", "n_bytes"}
+    (problem,) = verify(small_store)
+    assert (problem.path, problem.rule, problem.receipts) == (path, "conflict", (path,))
+    listed = json.loads(text)["files"][0]["path"]
+    Path(small_store.storage.url(listed)).write_bytes(b"as neither says")
+    assert {(problem.path, problem.rule) for problem in verify(small_store)} == {
+        (listed, "conflict"),
+        (listed, "n_bytes"),
+    }

@@ -18,7 +18,7 @@ SQL_FOLDER = Path(__file__).parents[2] / "schemas" / "sql"
 
 def test_every_view_has_a_file_with_a_header() -> None:
     names = {path.stem for path in SQL_FOLDER.glob("*.sql")}
-    assert names == {*TABLES, "activations", "activations_block", "activations_component"}
+    assert names == {*TABLES, "activations", "activations_block", "activations_component", "sparse_component"}
     for path in SQL_FOLDER.glob("*.sql"):
         text = path.read_text(encoding="utf-8")
         assert text.startswith(f"-- {path.stem}: ")

@@ -1,0 +1,94 @@
+"""`neuronmill gc`: remove what nothing in a store refers to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import click
+
+from jobs.console import human_bytes, say
+from jobs.options import dry_run_option, store_option
+from pipeline.run.live_stages import live_stages
+from pipeline.store.gc import Garbage, GcOptions, collect
+from pipeline.store.store import Store
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_KINDS = {
+    "orphan": "files that nothing vouches for",
+    "staging": "left in staging by ended processes",
+    "manifest": "old manifests",
+    "superseded": "receipts and files of superseded analyses",
+    "snapshot": "files of old snapshots",
+}
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """`90s`, `30m`, `12h` or `1d` in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
+    if match is None:
+        raise click.BadParameter(
+            f"{value!r} is no duration; give a number with s, m, h or d, such as 12h", context, parameter
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+@click.command()
+@store_option()
+@click.option(
+    "--older-than",
+    default="1d",
+    show_default=True,
+    callback=_seconds,
+    metavar="DURATION",
+    help="Grace period: what was touched more recently stays. A number with s, m, h or d.",
+)
+@click.option(
+    "--superseded",
+    is_flag=True,
+    help="Remove analyses of earlier settings that no manifest and no snapshot shows, too.",
+)
+@click.option(
+    "--keep-snapshots",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Remove all but the last K snapshots; never the one that CURRENT names.",
+)
+@dry_run_option
+def command(store_url: str, older_than: float, superseded: bool, keep_snapshots: int | None, dry_run: bool) -> None:
+    r"""Remove what nothing in a store refers to, and say how much that was.
+
+    \b
+    Removed:
+      files of tables and activations that no receipt, manifest in use or snapshot lists (of killed commands)
+      staging of processes that have ended, or, if another machine's, that nothing has touched for a day
+      manifests other than the last ten that no reader can have opened within the grace period
+      with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings
+      with --keep-snapshots K: older snapshots
+
+    Corpus tables, rows and activations with a receipt are never removed. What is younger than the grace period stays,
+    because a command at work puts files in place before their receipt, and a reader that opened the store within it
+    keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard. What
+    else lies in the folder (other files, links) is named and left alone. --dry-run lists everything that would go.
+    """
+    store = Store.open(store_url)
+    live = live_stages(store) if superseded else frozenset[str]()
+    options = GcOptions(older_than, superseded, keep_snapshots, live)
+    report = collect(store.storage, options, dry_run=dry_run)
+    if dry_run:
+        say(f"would remove {thing.path} ({thing.kind}, {human_bytes(thing.n_bytes)})" for thing in report.garbage)
+    say(_summary(report.garbage, dry_run))
+    if report.n_young:
+        say([f"{report.n_young} files that nothing vouches for are younger than the grace period, and stay"])
+    say(f"not of this store, left alone: {name!a}" for name in report.foreign)
+
+
+def _summary(garbage: Sequence[Garbage], dry_run: bool) -> list[str]:
+    verb = "would remove" if dry_run else "removed"
+    lines = []
+    for kind, what in _KINDS.items():
+        found = [thing for thing in garbage if thing.kind == kind]
+        if found:
+            lines.append(f"{verb} {len(found):,} {what}, {human_bytes(sum(thing.n_bytes for thing in found))}")
+    total = human_bytes(sum(thing.n_bytes for thing in garbage))
+    return [*lines, f"{verb} {len(garbage):,} in all, {total}" if lines else "nothing to remove"]

@@ -1,0 +1,118 @@
+"""The analyses of a run, and which receipts each of them writes: what it takes to do one again, or to keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline.run.dump_files import dump_stage, unfinished_shards
+from pipeline.run.neuron_contexts import contexts, contexts_stage
+from pipeline.run.neuron_search import search, search_stage
+from pipeline.run.plan_record import Plan
+from pipeline.run.progress import Progress
+from pipeline.run.records import register_dump, write_run_record
+from pipeline.run.statistics import compute_statistics, statistics_stage
+from pipeline.run.work import Executor
+from pipeline.store import paths
+from pipeline.store.store import Store
+from schemas.config import Config
+from schemas.errors import ConceptError, ConfigError, StoreError
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis by one set of settings."""
+
+    parts: str
+    """Stage of the receipts of its parts; empty if it has none."""
+    tables: tuple[str, ...]
+    """Paths of the receipts of its tables, or of the folders of such receipts (ending with ``/``)."""
+    run: Callable[[Executor, Progress], object]
+    """Do what has no receipt."""
+
+    def makes(self, receipt: str) -> bool:
+        """Whether this path is one of its receipts."""
+        is_part = bool(self.parts) and receipt.startswith(f"{paths.RECEIPTS}/{self.parts}/")
+        return is_part or any(receipt == table or (table.endswith("/") and receipt.startswith(table))
+                              for table in self.tables)  # fmt: skip
+
+
+def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
+    """Statistics, searches and contexts of a run, then its tables of runs and shards; each is found when asked for.
+
+    They go by the plan's settings and by those of earlier commands, as far as the table of runs still tells them.
+    """
+    for config in _settings(plan, store):
+        with_config = plan.with_config(config)
+        yield _statistics(with_config, store)
+        found = _search(with_config, store)
+        if found is not None:
+            yield found
+        yield _contexts(with_config, store)
+    yield _records(plan, store)
+
+
+def _settings(plan: Plan, store: Store) -> list[Config]:
+    """The config of the run's line in `runs`, the plan's, then those of earlier lines."""
+    listed = {entry.path for entry in store.files("runs", plan.run_id)}
+    receipts = store.receipts(f"runs-{plan.run_id}").values()
+    latest: list[Config] = []
+    configs = [plan.config]
+    for receipt in receipts:
+        try:
+            rows = store.read_table(receipt.files, ["config"])["config"].to_pylist()
+            found = [Config.model_validate_json(row) for row in rows]
+        except (StoreError, ValueError):  # damaged, or by another version: its settings are lost
+            continue
+        if any(entry.path in listed for entry in receipt.files):
+            latest = found
+        configs.extend(config for config in found if config not in configs)
+    return [*latest, *(config for config in configs if config not in latest)]
+
+
+def _table(plan: Plan, table: str, key: str) -> str:
+    return paths.receipt_file(f"{table}-{plan.run_id}", key)
+
+
+def _statistics(plan: Plan, store: Store) -> Analysis:
+    stage = statistics_stage(plan)
+    return Analysis(
+        stage,
+        (_table(plan, "neuron_stats", stage),),
+        lambda executor, progress: compute_statistics(plan, store, executor, progress),
+    )
+
+
+def _contexts(plan: Plan, store: Store) -> Analysis:
+    stage = contexts_stage(plan)
+    return Analysis(
+        stage,
+        (_table(plan, "contexts", stage),),
+        lambda executor, progress: contexts(plan, store, executor, progress),
+    )
+
+
+def _search(plan: Plan, store: Store) -> Analysis | None:
+    """None where these settings leave nothing to search, or the labels are not there."""
+    try:
+        stage, key = search_stage(plan, store)
+    except (ConceptError, ConfigError, StoreError, KeyError):
+        return None
+    return Analysis(
+        stage,
+        tuple(_table(plan, table, key) for table in ("rankings", "layer_bests")),
+        lambda executor, progress: search(plan, store, executor, progress),
+    )
+
+
+def _records(plan: Plan, store: Store) -> Analysis:
+    """The run's lines in `runs` and `shards`, which are written anew from receipts and settings."""
+
+    def run(executor: Executor, progress: Progress) -> None:
+        del executor, progress
+        if not unfinished_shards(plan, store):
+            register_dump(plan, store, dump_stage(plan))
+        write_run_record(store, plan)
+
+    folders = tuple(f"{paths.RECEIPTS}/{table}-{plan.run_id}/" for table in ("runs", "shards"))
+    return Analysis("", folders, run)

@@ -1,0 +1,26 @@
+"""Stages of the analyses that the plans' settings make, finished or not: removing old ones leaves them alone."""
+
+from __future__ import annotations
+
+from pipeline.run.labelling import planned_concepts
+from pipeline.run.neuron_contexts import contexts_stage
+from pipeline.run.neuron_search import search_stage
+from pipeline.run.plan_check import readable_plans
+from pipeline.run.statistics import statistics_stage
+from pipeline.store.store import Store
+from schemas.errors import ConceptError, ConfigError, StoreError
+
+
+def live_stages(store: Store) -> frozenset[str]:
+    """Stages of parts and keys of tables, over all plans of the store."""
+    found: set[str] = set()
+    for plan in readable_plans(store)[0]:
+        concept_set = planned_concepts(plan, store)
+        found |= {statistics_stage(plan), contexts_stage(plan), concept_set.stage, concept_set.id}
+        labelled = store.receipts(concept_set.stage)
+        if all(shard.key in labelled for shard in plan.shards):
+            try:
+                found.update(search_stage(plan, store))
+            except (ConceptError, ConfigError, StoreError):  # these settings leave nothing to search
+                continue
+    return frozenset(found)

@@ -17,6 +17,7 @@ from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
+from pipeline.run.plans import refuse_imported
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
@@ -137,6 +138,7 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
 
     Raises :class:`~schemas.errors.IncompleteError` when shards are missing at the end; all others are kept.
     """
+    refuse_imported(plan)
     finished = store.receipts(dump_stage(plan))
     tasks = [shard for shard in plan.shards if shard.key not in finished]
     if tasks and plan.libraries != library_versions():

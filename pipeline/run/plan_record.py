@@ -16,6 +16,10 @@ from schemas.config import Component, Config, Dtype, Pooling, Unit
 from schemas.errors import SchemaVersionError
 
 
+#: Architecture of a model whose activations were imported.
+IMPORTED = "imported"
+
+
 def library_versions() -> dict[str, str]:
     """Versions of torch and transformers here."""
     return {name: version(name) for name in ("torch", "transformers")}
@@ -55,10 +59,14 @@ class Capture:
     token_budget: int
     threads: int
     device: Literal["cpu", "cuda"]
+    imported: tuple[tuple[Component, int], ...] | None = None
+    """The targets of an imported model, which need not be all layers of all components."""
 
     @property
     def targets(self) -> tuple[tuple[Component, int], ...]:
         """Pairs (component, layer) to capture. ``mlp`` has no layer 0."""
+        if self.imported is not None:
+            return self.imported
         return tuple((c, layer) for c in self.components for layer in self.layers if c == "resid" or layer > 0)
 
     @property
@@ -88,6 +96,11 @@ class Plan:
     libraries: dict[str, str]
     """Versions of the libraries that decide the bits of a forward pass, at planning."""
     config: Config
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the activations were imported; there is no model then to dump."""
+        return self.model_info.architecture == IMPORTED
 
     @property
     def n_rows(self) -> int:
@@ -120,6 +133,8 @@ class Plan:
         capture = dict(data["capture"])
         capture["components"] = tuple(capture["components"])
         capture["layers"] = tuple(capture["layers"])
+        if capture["imported"] is not None:
+            capture["imported"] = tuple((component, layer) for component, layer in capture["imported"])
         return cls(
             **{
                 **data,

@@ -109,8 +109,8 @@ def command(
     where = shlex.quote(store.url)
     say(
         [
-            f"model {plan.model} in {store.url}: {plan.n_rows:,} rows, {targets} ({human_bytes(n_bytes)} as "
-            f"{plan.capture.dtype}), {n_concepts:,} concepts",
+            f"model {plan.model} in {store.url}: {plan.n_rows:,} rows, {n_concepts:,} concepts",
+            f"layers: {targets} ({human_bytes(n_bytes)} as {plan.capture.dtype})",
             f"next: neuronmill search --store {where}" if n_concepts else f"next: neuronmill stats --store {where}",
         ]
     )

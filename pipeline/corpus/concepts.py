@@ -43,8 +43,9 @@ def resolve_concepts(config: ConceptsConfig, summary: CorpusSummary) -> list[Con
     """All concepts of a config over a corpus, in the config's order, values of a layer by frequency.
 
     Values of a word layer become ``layer=value``, of a sentence label ``sentence:label=value``, of a document label
-    ``document:label=value``; `name` replaces what stands before ``=``, and is the whole name of a single `value`. Raises :class:`ConceptError` for an unknown
-    layer, an open-ended one, a source that leaves no value, an invalid pattern, and a name given twice.
+    ``document:label=value``; `name` replaces what stands before ``=``, and is the whole name of a single `value`.
+    Raises :class:`ConceptError` for an unknown layer, an open-ended one, a source that leaves no value, an invalid
+    pattern, and a name given twice.
     """
     concepts: list[Concept] = []
     for index, item in enumerate(config.include):

@@ -60,7 +60,8 @@ class NpzArray(ActivationSource):
 
     def _open(self) -> None:
         """Begin at the first row."""
-        self._stream: IO[bytes] = zipfile.ZipFile(self._file).open(self._member)
+        with zipfile.ZipFile(self._file) as archive:
+            self._stream: IO[bytes] = archive.open(self._member)  # keeps the file open until it is closed
         version = np.lib.format.read_magic(self._stream)
         read_header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
         self._shape, self._is_fortran, self._dtype = read_header(self._stream)

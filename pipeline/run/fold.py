@@ -121,7 +121,7 @@ def require_dump(plan: Plan, store: Store) -> None:
     missing = len(plan.shards) - len(found)
     if missing and plan.is_imported:
         raise IncompleteError(
-            f"model {plan.model}: its last import was interrupted before its end; start the same `neuronmill import` again"
+            f"model {plan.model}: its last import did not come to its end; start the same `neuronmill import` again"
         )
     if missing:
         raise IncompleteError(

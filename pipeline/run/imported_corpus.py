@@ -52,7 +52,7 @@ def refuse_other_corpus(store: Store) -> None:
     """Raise :class:`ConfigError` for a store whose corpus was not imported."""
     if store.exists("corpus.json") and load_corpus_record(store).corpus.format != "import":
         raise ConfigError(
-            f"store {store.url}: its corpus was read by `neuronmill plan`, and imported rows are a corpus of their own; "
+            f"store {store.url}: its corpus was read by `neuronmill plan`, and imported rows are their own corpus; "
             "import into another --store. Nothing was changed"
         )
 

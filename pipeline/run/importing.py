@@ -1,8 +1,8 @@
 """Import: activations of another program as a model of the store, so that every analysis works on them.
 
-In this order, each step safe to be killed in: rows (first import only), the claim of every (component, layer) with the
-file's SHA-256, activation files shard by shard, the plan with the new layers in place of the one before, labels, and the
-manifest. The same command started again goes on; its files have the same bytes. A model's run id covers the SHA-256 of
+In this order, each step safe to be killed in: rows (first import only), the claim of every (component, layer) with
+the file's SHA-256, activation files shard by shard, the plan with the new layers in place of the one before, labels,
+and the manifest. The same command started again goes on; its files have the same bytes. A model's run id covers the SHA-256 of
 all that was imported into it, so a further layer makes a new run: the results of the one before leave the manifest.
 """
 
@@ -113,7 +113,8 @@ def preview_import(request: ImportRequest, store: Store | None) -> list[str]:
     layers = ", ".join(f"{component} {layer}" for component, layer in opened.targets)
     n_bytes = source.n_rows * source.n_neurons * len(opened.targets) * (4 if opened.dtype == "float32" else 2)
     return [
-        f"activations: {source.n_rows:,} rows × {source.n_neurons:,} neurons ({source.dtype}) as {request.model} {layers}",
+        f"activations: {source.n_rows:,} rows × {source.n_neurons:,} neurons ({source.dtype})",
+        f"as: {request.model} {layers}",
         *(["rows: those of the store"] if scan is None else describe_rows(scan)),
         f"would write {n_bytes / 1e6:,.1f} MB as {opened.dtype}, {opened.rows_per_shard:,} rows a shard at most",
     ]
@@ -122,11 +123,10 @@ def preview_import(request: ImportRequest, store: Store | None) -> list[str]:
 def describe_rows(scan: RowScan) -> list[str]:
     """The rows of a first import and their labels in a few lines."""
     summary = scan.summary
-    lines = [
-        f"rows: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words; "
-        f"{len(scan.concepts.include)} of {len(scan.layers)} label columns give concepts"
-    ]
-    return lines + [f"no concept from {remark}" for remark in scan.left_out]
+    return [
+        f"rows: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words",
+        f"labels: {len(scan.concepts.include)} of {len(scan.layers)} columns give concepts",
+    ] + [f"no concept from {remark}" for remark in scan.left_out]
 
 
 def import_activations(request: ImportRequest, store: Store, executor: Executor, progress: Progress) -> Plan:

@@ -15,7 +15,6 @@ from pipeline.extract.model_facts import ModelInfo
 from schemas.config import Component, Config, Dtype, Pooling, Unit
 from schemas.errors import SchemaVersionError
 
-
 #: Architecture of a model whose activations were imported.
 IMPORTED = "imported"
 

@@ -83,8 +83,9 @@ def refuse_imported(plan: Plan) -> None:
     """Raise :class:`ConfigError` for a model whose activations were imported: there is nothing to run or to plan."""
     if plan.is_imported:
         raise ConfigError(
-            f"store {plan.config.store}: the activations of model {plan.model!r} were imported, so there is no model to "
-            "run; go on with `neuronmill stats`, `search` and `contexts --store`, or name another `model.alias` or `store`"
+            f"store {plan.config.store}: the activations of model {plan.model!r} were imported, so there is no model "
+            "to run; go on with `neuronmill stats`, `search` and `contexts --store`, or name another `model.alias` or "
+            "`store`"
         )
 
 

@@ -91,7 +91,7 @@ class RowReader:
 
     def read(self, shard: ShardPlan) -> ShardRows:
         """The rows of one shard that leave."""
-        where = {"shard": shard.shard}
+        where: dict[str, Any] = {"shard": shard.shard}
         rows = self._store.read_table(self._store.files("rows", self._plan.row_space, **where))
         kept, edges = self._choose(rows)
         last = kept[edges[1:] - 1]

@@ -46,9 +46,10 @@ def to_stored(values: Array, dtype: Dtype, source_dtype: str) -> Values:
 def _is_finite(stored: Values, dtype: Dtype) -> npt.NDArray[np.bool_]:
     if dtype == "float32":
         finite: npt.NDArray[np.bool_] = np.isfinite(stored)
-        return finite
-    exponent = np.uint16(_EXPONENTS[dtype])
-    return (stored & exponent) != exponent
+    else:
+        exponent = np.uint16(_EXPONENTS[dtype])
+        finite = (stored.view(np.uint16) & exponent) != exponent
+    return finite
 
 
 @dataclass(frozen=True)

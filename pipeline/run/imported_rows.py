@@ -64,6 +64,13 @@ class RowInput:
             )
         return table if base is None else beside(base, table)
 
+    def names_sentences(self) -> bool:
+        """Whether `sentence` was given: the numbers of a NeuroX file's sentences are nobody's names."""
+        if self.labels is None or self.label_name is not None:
+            return False
+        first = next(read_label_table(self.labels), None)
+        return first is not None and "sentence" in first.columns
+
     def _anonymous(self) -> Iterator[RowBatch]:
         for first in range(0, self.source.n_rows, BATCH_ROWS):
             stop = min(first + BATCH_ROWS, self.source.n_rows)
@@ -213,6 +220,7 @@ def compare_rows(rows: RowInput, store: Store, layers: dict[str, str]) -> None:
     check_counts_of_store(rows, store)
     if rows.is_anonymous:
         return
+    ignored = set() if rows.names_sentences() else {"sentence"}
     n_different, n_rows, first = 0, 0, ""
     for new, old in zip_longest(
         rebatched(rows.batches()), rebatched(_stored_batches(store, layers, rows.split_column))
@@ -226,14 +234,11 @@ def compare_rows(rows: RowInput, store: Store, layers: dict[str, str]) -> None:
                 f"{rows.name}: the column {unknown[0]!r} is not in the store: the first import decides the labels, and "
                 f"they are {', '.join(layers) or 'none'}; drop the column, or use another store"
             )
-        if any(values != old.columns[name] for name, values in new.columns.items()):
-            different = [
-                row
-                for row in range(new.n_rows)
-                if any(values[row] != old.columns[name][row] for name, values in new.columns.items())
-            ]
+        compared = [(values, old.columns[name]) for name, values in new.columns.items() if name not in ignored]
+        if any(values != stored for values, stored in compared):
+            different = [row for row in range(new.n_rows) if any(v[row] != stored[row] for v, stored in compared)]
             if not n_different:
-                first = _difference(new, old, different[0], n_rows)
+                first = _difference(new, old, different[0], n_rows, ignored)
             n_different += len(different)
         n_rows += new.n_rows
     if n_different:
@@ -253,8 +258,9 @@ def check_counts_of_store(rows: RowInput, store: Store) -> None:
         )
 
 
-def _difference(new: RowBatch, old: RowBatch, row: int, n_before: int) -> str:
-    name = next(name for name, values in new.columns.items() if values[row] != old.columns[name][row])
+def _difference(new: RowBatch, old: RowBatch, row: int, n_before: int, ignored: set[str]) -> str:
+    names = (name for name in new.columns if name not in ignored)
+    name = next(name for name in names if new.columns[name][row] != old.columns[name][row])
     values = f"{new.columns[name][row][:100]!r} here and {old.columns[name][row][:100]!r} in the store"
     return f"{new.place(row)}: row {n_before + row} (from 0) has the {name} {values}"
 

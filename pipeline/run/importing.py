@@ -2,8 +2,9 @@
 
 In this order, each step safe to be killed in: rows (first import only), the claim of every (component, layer) with
 the file's SHA-256, activation files shard by shard, the plan with the new layers in place of the one before, labels,
-and the manifest. The same command started again goes on; its files have the same bytes. A model's run id covers the SHA-256 of
-all that was imported into it, so a further layer makes a new run: the results of the one before leave the manifest.
+and the manifest. The same command started again goes on; its files have the same bytes. A model's run id covers the
+SHA-256 of all that was imported into it, so a further layer makes a new run: the results of the one before leave the
+manifest.
 """
 
 from __future__ import annotations

@@ -134,12 +134,13 @@ def _encoded(
 def _encode_one(sentence: Sentence, encoder: SentenceEncoder, skip: bool) -> EncodedSentence | Quarantined:
     """Encode one sentence; one that is refused is described, or raises an error with its file and line."""
     try:
-        return encoder.encode([(sentence.text, sentence.words, sentence.spans)])[0]
+        encoded: EncodedSentence = encoder.encode([(sentence.text, sentence.words, sentence.spans)])[0]
     except CorpusError as error:
         if skip:
             excerpt = sentence.text[:200].encode("utf-8", "backslashreplace").decode()
             return Quarantined(sentence.source, sentence.line, str(error), excerpt, "")
         raise CorpusError(f"{sentence.source}:{sentence.line}: {error}") from error
+    return encoded
 
 
 def _resume(sentences: Iterator[Sentence], finished: Sequence[dict[str, Any]]) -> Position:
@@ -157,7 +158,7 @@ def _resume(sentences: Iterator[Sentence], finished: Sequence[dict[str, Any]]) -
 def cut_shards(
     sentences: Iterator[Sentence],
     encoder: SentenceEncoder,
-    count_rows: Callable[[EncodedSentence], int],
+    count_rows: Callable[[Any], int],
     rows_per_shard: int,
     finished: Sequence[dict[str, Any]] = (),
     skip: bool = False,

@@ -14,6 +14,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.concepts import resolve_concepts
 from pipeline.corpus.layer_names import layer_name
 from pipeline.corpus.sentence import Sentence
 from pipeline.corpus.summary import MAX_VALUES, CorpusSummary
@@ -23,7 +24,7 @@ from pipeline.exchange.row_sentences import IDENTITY, SentenceBuilder
 from pipeline.exchange.source import ActivationSource, file_sha256
 from pipeline.store.store import Store
 from schemas.config import ConceptConfig, ConceptsConfig
-from schemas.errors import CorpusError, ExchangeError
+from schemas.errors import ConceptError, CorpusError, ExchangeError
 
 #: Longest layer name made from a column's.
 _LAYER_CHARACTERS = 60
@@ -153,7 +154,12 @@ def scan_rows(rows: RowInput, min_count: int = 1) -> RowScan:
         fingerprint=identity,
         open_layers=sorted(layers[name] for name in tally.open if name in layers),
     )
-    return RowScan(summary, layers, *_concepts(layers, summary, min_count))
+    concepts, left_out = _concepts(layers, summary, min_count)
+    try:
+        resolve_concepts(concepts, summary)
+    except ConceptError as error:
+        raise ExchangeError(f"{rows.name}: the labels make no concepts: {error}; rename or drop a column") from error
+    return RowScan(summary, layers, concepts, left_out)
 
 
 def check_counts(rows: RowInput, n_rows: int) -> None:

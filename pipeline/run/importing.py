@@ -9,6 +9,7 @@ manifest.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +88,12 @@ class Opened:
 
 def open_import(request: ImportRequest) -> Opened:
     """Open the files of a request; raises for everything that can be said of them without reading them all."""
+    for option, name, pattern in (
+        ("--model", request.model, r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+        ("--component", request.component, r"[a-z][a-z0-9_]{0,40}"),
+    ):
+        if not re.fullmatch(pattern, name):
+            raise ConfigError(f"{option} {name[:100]!r}: the name must match {pattern}; give another")
     source = open_source(request.paths, array=request.array, tensor=request.tensor)
     layers = request.layers
     if not source.layers and (layers is None or len(layers) != 1):

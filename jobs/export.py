@@ -23,7 +23,7 @@ HELP = """Write activations as files of other programs, one shard in memory at a
 \b
 Formats:
   npy          a T × N array; with several layers a file each, and --output holds {layer}
-  arrow        an Arrow IPC file: row_id, document, sentence, position, word, split, concepts, n0000, n0001, …
+  arrow        an Arrow IPC file: row_id, document, sentence, position, word, split, concepts, n0000 …
   neurox-json  NeuroX JSON lines, all layers in one file
   neurox-hdf5  NeuroX HDF5, all layers in one file (needs `neuronmill[hdf5]`)
 

@@ -29,6 +29,7 @@ array; `--array` names one of several), `.safetensors` (`--tensor`), `.json` and
   document, sentence, position, word   say which row it is, as far as they are there
   a column of 0 and 1                  is one concept, called as the column
   every other column                   gives the concepts column=value; an empty cell is no value
+
 TSV is plain: a tab always divides, and a quote is a character. With --label-name NAME it is a NeuroX label file
 instead: one sentence a line, labels divided by spaces.
 
@@ -44,7 +45,7 @@ makes a new run of it, so compute stats, search and contexts again. After a kill
 \b
 Examples:
   neuronmill import X.npy --labels L.tsv --model mine --component mlp --layer 3 --store S
-  neuronmill import acts.json --model bert --component resid --store S --labels test.tags --label-name pos
+  neuronmill import acts.json --labels tags.txt --label-name pos --model bert --component resid --store S
   neuronmill search --store S
 """
 

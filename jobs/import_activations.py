@@ -56,7 +56,7 @@ Examples:
 @click.option("--label-name", metavar="NAME", help="--labels is a NeuroX label file; NAME is what it labels.")
 @click.option("--split-column", metavar="NAME", help="Column with train, dev or test, which then is no label.")
 @click.option("--model", required=True, metavar="NAME", help="Name of the model in the store.")
-@click.option("--component", required=True, metavar="NAME", help="What the neurons are: mlp, resid, …")
+@click.option("--component", required=True, metavar="NAME", help="What the neurons are, such as `mlp` or `resid`.")
 @click.option("--layer", metavar="NUMBERS", help="Layer of the array; of a NeuroX file e.g. `0,3-5`, all by default.")
 @store_option()
 @click.option(

@@ -21,8 +21,9 @@ HELP = """Import activations of another program, so that every analysis works on
 
 PATHS are files, folders or globs; several are one below the other, in this order. By name: `.npy` and `.npz` (a T × N
 array; `--array` names one of several), `.safetensors` (`--tensor`), `.json` and `.jsonl` (NeuroX JSON), `.hdf5` and
-`.h5` (NeuroX HDF5; needs `neuronmill[hdf5]`). Nothing is unpickled. NeuroX files hold words and several layers;
-`--layer` picks some of them.
+`.h5` (NeuroX HDF5; needs `neuronmill[hdf5]`). A folder of `.safetensors` files with `locations`, `activations` and
+`tokens` is a cache of sparse latents as delphi writes it, its files side by side. Nothing is unpickled. NeuroX files
+hold words and several layers; `--layer` picks some of them.
 
 \b
 --labels is a TSV or Parquet file with a header and one row per row of the array:

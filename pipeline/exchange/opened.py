@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.exchange.neurox import NeuroxHdf5, NeuroxJson
 from pipeline.exchange.npy import NpyFile, NpzArray
 from pipeline.exchange.source import ActivationSource, Concatenated
+from pipeline.exchange.sparse_latents import SparseLatents, is_sparse
 from pipeline.exchange.tensor_file import TensorFile
 from schemas.errors import ExchangeError
 
@@ -65,8 +66,21 @@ def open_source(paths: Sequence[str], *, array: str | None = None, tensor: str |
     ``array`` names the array of `.npz` files, ``tensor`` the tensor of safetensors files. Raises
     :class:`ExchangeError` naming the file for anything that cannot be read as activations.
     """
-    parts = [_open_file(file, array, tensor) for file in find_files(paths)]
+    files = find_files(paths)
+    if tensor is None and files[0].suffix.lower() == ".safetensors" and is_sparse(files[0]):
+        return _open_latents(files)
+    parts = [_open_file(file, array, tensor) for file in files]
     return parts[0] if len(parts) == 1 else Concatenated(parts)
+
+
+def _open_latents(files: Sequence[Path]) -> ActivationSource:
+    """A cache of sparse latents, whose files lie side by side."""
+    for file in files:
+        if file.suffix.lower() != ".safetensors" or not is_sparse(file):
+            raise ExchangeError(
+                f"{file}: has no `locations` and `activations`, and {files[0]} has; give the files of one cache"
+            )
+    return SparseLatents(files)
 
 
 def _open_file(file: Path, array: str | None, tensor: str | None) -> ActivationSource:

@@ -60,10 +60,11 @@ def _joined(parts: Sequence[RowBatch]) -> RowBatch:
     return RowBatch(parts[0].source, [line for part in parts for line in part.lines], columns)
 
 
-def beside(base: Iterator[RowBatch], labels: Iterator[RowBatch]) -> Iterator[RowBatch]:
+def beside(base: Iterator[RowBatch], labels: Iterator[RowBatch], *, same_words: bool = True) -> Iterator[RowBatch]:
     """The rows of ``base`` with the columns of ``labels``, which stand in place of those of the same name.
 
-    Both name the same rows: raises :class:`ExchangeError` for another number of them, and for another word.
+    Both name the same rows: raises :class:`ExchangeError` for another number of them, and (``same_words``) for another
+    word.
     """
     for batch, other in zip_longest(rebatched(base), rebatched(labels)):
         n_both = min(batch.n_rows if batch else 0, other.n_rows if other else 0)
@@ -73,7 +74,7 @@ def beside(base: Iterator[RowBatch], labels: Iterator[RowBatch]) -> Iterator[Row
                 f"{longer.place(n_both)}: there must be as many rows of labels as words with activations, and the "
                 "other file has ended before this row; give labels of the same rows"
             )
-        if "word" in other.columns and other.columns["word"] != batch.columns["word"]:
+        if same_words and "word" in other.columns and other.columns["word"] != batch.columns["word"]:
             pairs = zip(other.columns["word"], batch.columns["word"], strict=True)
             row = next(row for row, (new, old) in enumerate(pairs) if new != old)
             raise ExchangeError(

@@ -37,6 +37,8 @@ class ActivationSource(ABC):
     n_neurons: int
     dtype: str
     layers: tuple[int, ...] = ()
+    has_words = True
+    """Whether the words of :meth:`rows` are words; labels may say others than token ids."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> list[Array]:

@@ -63,7 +63,7 @@ class RowInput:
                 f"--label-name {self.label_name}: names the labels of a NeuroX label file (a sentence a line), which "
                 "needs activations with words; a table with a header names its columns itself, so drop the option"
             )
-        return table if base is None else beside(base, table)
+        return table if base is None else beside(base, table, same_words=self.source.has_words)
 
     def names_sentences(self) -> bool:
         """Whether `sentence` was given: the numbers of a NeuroX file's sentences are nobody's names."""

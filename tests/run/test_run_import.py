@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from import_case import HOSTILE, make_case, run_import, write_tsv
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score
 from tiny_run import checksums, plan_only, start_command, tables
@@ -256,6 +257,32 @@ def test_bfloat16_and_float64_keep_the_values_they_can(tmp_path):
         assert np.array_equal(found.activations("mlp", 3, "wide")[1], CASE.values.astype(np.float32).astype(float))
         expected = torch.from_numpy(CASE.values.astype(np.float32)).to(torch.bfloat16).double().numpy()
         assert np.array_equal(found.activations("mlp", 3, "rounded")[1], expected)
+
+
+def test_a_cache_of_sparse_latents(tmp_path):
+    """delphi's layout, as in tests/exchange: two splits by latent over 20 sequences of 15 tokens."""
+    dense = np.where(CASE.values > 1, CASE.values, 0).astype(np.float16).reshape(20, 15, 6)
+    tokens = np.arange(300).reshape(20, 15)
+    (tmp_path / "cache").mkdir()
+    for first, stop in ((0, 4), (4, 6)):
+        part = dense[..., first:stop]
+        where = np.ascontiguousarray(np.argwhere(part)).astype(np.uint16)
+        content = {"locations": where, "activations": part[part != 0], "tokens": tokens}
+        save_arrays(content, tmp_path / "cache" / f"{first}_{stop - 1}.safetensors")
+    words = write_tsv(tmp_path / "L.tsv", {name: CASE.table[name] for name in ("word", "planted")})
+    plan = run_import(tmp_path / "store", tmp_path / "cache", labels=words, component="sae", layers=(9,))
+    store = Store.open(str(tmp_path / "store"))
+    search(plan, store, LocalExecutor(), Silent())
+    with tables(store) as found:
+        assert np.array_equal(found.activations("sae", 9, "mine")[1], dense.reshape(300, 6).astype(float))
+        assert [word for (word,) in found.rows("SELECT word FROM words ORDER BY word_id")] == CASE.table["word"]
+        assert found.rows("SELECT count(*), max(position) FROM words JOIN sentences USING (sentence_id)") == [(300, 14)]
+        ((neuron, score),) = found.rows("SELECT neuron, score FROM rankings WHERE method = 'ap' AND rank = 1")
+    assert neuron == 2
+    assert score == pytest.approx(average_precision_score(CASE.planted, dense.reshape(300, 6)[:, 2]), abs=1e-12)
+    ids = run_import(tmp_path / "ids", tmp_path / "cache", component="sae", layers=(9,))
+    with tables(Store.open(ids.config.store)) as found:
+        assert found.rows("SELECT text FROM sentences ORDER BY sentence_id")[0] == (" ".join(map(str, range(15))),)
 
 
 def test_one_row_and_two_blocks_of_neurons(tmp_path):

@@ -66,10 +66,11 @@ class _Part:
 
     def rows_of(self, start: int, stop: int) -> Ints:
         """Row of the values ``start`` … ``stop`` − 1."""
-        found = self.locations[start:stop].astype(np.int64)
+        found: Ints = self.locations[start:stop].astype(np.int64)
         if self.tokens is None or found.shape[1] == 2:
             return found[:, 0]
-        return found[:, 0] * self.tokens.shape[1] + found[:, 1]
+        rows: Ints = found[:, 0] * self.tokens.shape[1] + found[:, 1]
+        return rows
 
     def measure(self) -> int:
         """Check the order and the ranges of all locations; returns the number of rows that they reach."""
@@ -135,6 +136,11 @@ class SparseLatents(ActivationSource):
         self.n_rows = max(reached) if self._tokens is None else int(self._tokens.size)
         if not self.n_rows or not self.n_neurons or max(reached) > self.n_rows:
             raise ExchangeError(f"{self.name}: {max(reached)} rows of values and {self.n_rows} of `tokens`")
+
+    @property
+    def n_values(self) -> int:
+        """Number of values that are not left out."""
+        return sum(len(part.values) for part in self._parts)
 
     def triples(self, start: int, stop: int) -> tuple[Ints, Ints, Array]:
         """Row (from ``start``), latent and value of what is not left out of these rows, file by file."""

@@ -257,7 +257,7 @@ def _extended_plan(
     components = tuple(sorted({component for component, _ in targets}))
     layers = tuple(sorted({layer for _, layer in targets}))
     widths = (earlier.capture.widths if earlier else {}) | {request.component: source.n_neurons}
-    capture = Capture(components, layers, widths, "word", None, opened.dtype, 0, 1, "cpu", targets)
+    capture = Capture(components, layers, widths, "word", None, opened.dtype, 0, 1, "cpu", imported=targets)
     claims = [store.read_json(_claim_path(request.model, target))["sha256"] for target in targets]
     digest = fingerprint(kind="import", row_space=space.id, targets=targets, sha256=claims, dtype=opened.dtype)
     weights = claims[0] if len(set(claims)) == 1 else fingerprint(files=claims)

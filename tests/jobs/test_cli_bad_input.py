@@ -246,7 +246,7 @@ def test_a_search_for_what_is_not_there(workplace: Workplace, finished: Path) ->
         ("--concepts", "upos=NOUM", "upos=NOUN"),
         ("--layers", "7", "layers"),
         ("--layers", "one", "`0,3-5`"),
-        ("--components", "attn", "'resid' or 'mlp'"),
+        ("--components", "attn", "nothing of the dump is left"),
         ("--keep", "0", "greater than or equal to 1"),
         ("--alpha", "2", "less than 1"),
         ("--model", "other", "tiny"),

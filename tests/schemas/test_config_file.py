@@ -75,7 +75,7 @@ def test_what_is_no_config(content: str | bytes, said: list[str], tmp_path: Path
         ({"dump": {"rows_per_shard": "many"}}, "dump.rows_per_shard: Input should be a valid integer"),
         ({"dump": {"rows_per_shard": 0}}, "greater than or equal to 1 (got 0)"),
         ({"dump": {"dtype": "flaot16"}}, "did you mean 'float16'?"),
-        ({"dump": {"components": ["resid", "attn"]}}, "dump.components[1]: Input should be 'resid' or 'mlp'"),
+        ({"dump": {"components": ["Resid"]}}, "dump.components[0]: String should match pattern"),
         ({"search": {"keep": "x"}}, "search.keep: Input should be a valid integer"),
         ({"search": {"keep": "x"}}, "or Input should be 'all' (got 'x')"),
         ({"search": {"methods": []}}, "search.methods: "),

@@ -5,6 +5,7 @@
     │   ├── ConfigError             a config key: unknown, ill-typed, out of range, or in conflict with an existing run
     │   └── QueryError              SQL of a user: malformed, forbidden, or over its limits
     ├── CorpusError                 a corpus cannot be read as declared; names file:line
+    ├── ExchangeError               a file of another program cannot be imported, or not be written as asked
     ├── ConceptError                a concept cannot be compiled: unknown layer, no positives, bad predicate
     ├── ModelError                  a model cannot be loaded or captured as asked
     ├── ActivationError             the model produced a value that must not be stored (NaN, inf, overflow)
@@ -42,6 +43,12 @@ class QueryError(UsageError):
 
 class CorpusError(NeuronmillError):
     """The corpus cannot be read as declared; the message begins with ``file:line``."""
+
+    exit_code = 2
+
+
+class ExchangeError(NeuronmillError):
+    """A file of another program cannot be imported as declared, or an export cannot be written; names the file."""
 
     exit_code = 2
 

@@ -18,6 +18,7 @@ from pipeline.extract.storage_dtype import Bits
 from pipeline.run.activation_files import LayerFiles, layer_blocks
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
+from pipeline.run.plans import refuse_imported
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
@@ -164,6 +165,7 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
 
     Raises :class:`~schemas.errors.IncompleteError` when shards are missing at the end; all others are kept.
     """
+    refuse_imported(plan)
     finished = store.receipts(dump_stage(plan))
     tasks = [shard for shard in plan.shards if shard.key not in finished]
     if tasks:

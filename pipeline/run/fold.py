@@ -121,6 +121,10 @@ def require_dump(plan: Plan, store: Store) -> None:
     component, layer = plan.capture.targets[0]
     found = {file.shard for file in store.files("activations", plan.run_id, component=component, layer=layer)}
     missing = len(plan.shards) - len(found)
+    if missing and plan.is_imported:
+        raise IncompleteError(
+            f"model {plan.model}: its last import did not come to its end; start the same `neuronmill import` again"
+        )
     if missing:
         raise IncompleteError(
             f"run {plan.run_id} ({plan.model}): {missing} of {len(plan.shards)} shards are not dumped yet; "

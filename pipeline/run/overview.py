@@ -14,7 +14,10 @@ _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"
 
 def overview(plan: Plan, store: Store) -> list[str]:
     """One line for the run, one for the dump, one for the tables of results."""
-    dumped = store.receipts(dump_stage(plan))
+    if plan.is_imported:
+        dumped = {f"shard-{file.shard:05d}" for file in store.files("activations", plan.run_id)}
+    else:
+        dumped = set(store.receipts(dump_stage(plan)))
     missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {n_bytes / 1e9:,.2f} GB" if missing else "all done"
@@ -22,7 +25,7 @@ def overview(plan: Plan, store: Store) -> list[str]:
     left = [stage for stage in _TABLES if stage not in done]
     return [
         f"run {plan.run_id} ({plan.model}) in {store.url}: {plan.n_rows:,} rows, {len(plan.capture.targets)} layers",
-        f"dump: {len(plan.shards)} shards, {to_do}",
+        f"{'import' if plan.is_imported else 'dump'}: {len(plan.shards)} shards, {to_do}",
         f"results: {', '.join(done) or 'none'} done; {', '.join(left) or 'none'} to do",
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -46,9 +46,18 @@ def concat_run_table(store: Store, plan: Plan, table: str, key: str, parts: Sequ
 
 def register_dump(plan: Plan, store: Store, stage: str) -> int:
     """Put a complete dump into the manifest; returns the bytes of its activation files."""
-    receipts = store.receipts(stage)
+    return register_activations(plan, store, store.receipts(stage))
+
+
+def register_activations(plan: Plan, store: Store, receipts: dict[str, Receipt], replaced: Collection[str] = ()) -> int:
+    """Put the activation files of every shard's receipt into the manifest; returns their bytes.
+
+    In the same step everything of the runs ``replaced`` leaves it.
+    """
     files = [file for shard in plan.shards for file in receipts[shard.key].files]
-    store.advance("activations", plan.run_id, files)
+    tables = store.manifest().tables
+    left = {(table, run): () for table, scopes in tables.items() for run in scopes if run in replaced}
+    store.advance_all({**left, ("activations", plan.run_id): files})
     n_bytes = sum(file.n_bytes for file in files)
     columns = _shard_columns(plan, receipts)
     write_run_table(store, plan, "shards", columns, fingerprint(columns=columns)[:12])

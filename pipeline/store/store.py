@@ -248,6 +248,10 @@ class Store:
         """Write or replace a JSON record."""
         self.storage.put(path, _json_bytes(record))
 
+    def replace_json(self, path: str, record: Any, expected: bytes) -> bool:
+        """Replace a JSON record if its bytes are still ``expected``; False (and nothing written) if they are not."""
+        return self.storage.swap(path, _json_bytes(record), expected)
+
     def activation_reader(self, *, threads: bool = False) -> ActivationReader:
         """A reader of activation blocks that keeps footers; one per process."""
         return ActivationReader(self.storage, threads=threads)

@@ -15,7 +15,7 @@ from pipeline.run.importing import ImportRequest, import_activations, preview_im
 from pipeline.store.open_storage import open_storage
 from pipeline.store.paths import STORE_FILE
 from pipeline.store.store import Store
-from schemas.config import Dtype, ExecutorConfig
+from schemas.config import ExecutorConfig, ValueDtype
 
 HELP = """Import activations of another program, so that every analysis works on them.
 
@@ -84,7 +84,7 @@ def command(
     component: str,
     layer: str | None,
     store_url: str,
-    dtype: Dtype | None,
+    dtype: ValueDtype | None,
     array: str | None,
     tensor: str | None,
     min_count: int,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.exchange.row_batch import RowBatch
-from schemas.config import Dtype
+from schemas.config import ValueDtype
 from schemas.errors import ExchangeError
 
 Array = npt.NDArray[Any]
@@ -57,9 +57,9 @@ class ActivationSource(ABC):
         return f"{self.name}: row {row}"
 
     @property
-    def stored_dtype(self) -> Dtype:
-        """Dtype that keeps the values: the file's own, and float32 for float64 and integers."""
-        return cast("Dtype", self.dtype) if self.dtype in ("float16", "bfloat16") else "float32"
+    def stored_dtype(self) -> ValueDtype:
+        """ValueDtype that keeps the values: the file's own, and float32 for float64 and integers."""
+        return cast("ValueDtype", self.dtype) if self.dtype in ("float16", "bfloat16") else "float32"
 
     def sha256(self) -> str:
         """SHA-256 of the file, or of the files' SHA-256 in order."""

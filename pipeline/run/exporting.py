@@ -113,7 +113,7 @@ class Exporter:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the values written: the stored one, float32 for bfloat16 and for means."""
-        is_half = self.plan.capture.dtype == "float16" and self.request.choice.pooling != "mean"
+        is_half = self.plan.capture.value_dtype == "float16" and self.request.choice.pooling != "mean"
         return np.dtype(np.float16 if is_half else np.float32)
 
     def preview(self) -> list[str]:
@@ -210,7 +210,7 @@ class Exporter:
 
     def _values(self, rows: ShardRows, layer: int) -> Array:
         """(n, N) values of one layer in :attr:`dtype`; exact, but for means."""
-        stored = self.plan.capture.dtype
+        stored = self.plan.capture.value_dtype
         parts = []
         for entry in self._entries(rows.shard, layer):
             bits = self._reader.read_block(entry)

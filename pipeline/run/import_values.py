@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.exchange.source import ActivationSource, Array
+from pipeline.exchange.sparse_latents import SparseLatents
 from pipeline.run.progress import Progress
 from pipeline.stats.codes import bits_to_float32
-from pipeline.store.parquet import Values
-from schemas.config import Dtype
+from pipeline.store.value_columns import Values
+from schemas.config import ValueDtype
 from schemas.errors import ExchangeError
 
 _CHUNK_BYTES = 32 << 20
@@ -22,7 +23,7 @@ _EXPONENTS = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _HALF_RANGE = (2.0**-10, 65504.0)
 
 
-def to_stored(values: Array, dtype: Dtype, source_dtype: str) -> Values:
+def to_stored(values: Array, dtype: ValueDtype, source_dtype: str) -> Values:
     """Values of a source in the stored dtype: raw bits (uint16) of 16-bit floats, or float32; ties to even.
 
     What cannot be stored comes out as infinity or NaN; :func:`check_values` has refused it before.
@@ -43,7 +44,7 @@ def to_stored(values: Array, dtype: Dtype, source_dtype: str) -> Values:
     return np.where(np.isnan(single), np.uint16(0x7FC0), rounded)
 
 
-def _is_finite(stored: Values, dtype: Dtype) -> npt.NDArray[np.bool_]:
+def _is_finite(stored: Values, dtype: ValueDtype) -> npt.NDArray[np.bool_]:
     if dtype == "float32":
         finite: npt.NDArray[np.bool_] = np.isfinite(stored)
     else:
@@ -64,7 +65,7 @@ class ValueFacts:
         return "float16" if _HALF_RANGE[0] <= self.largest <= _HALF_RANGE[1] else "bfloat16"
 
 
-def check_values(source: ActivationSource, dtype: Dtype, progress: Progress) -> ValueFacts:
+def check_values(source: ActivationSource, dtype: ValueDtype, progress: Progress) -> ValueFacts:
     """Read everything once; raises :class:`ExchangeError` naming file, row and neuron of a value that has no place."""
     n_layers = max(1, len(source.layers))
     step = max(1, _CHUNK_BYTES // (8 * source.n_neurons * n_layers))
@@ -72,21 +73,25 @@ def check_values(source: ActivationSource, dtype: Dtype, progress: Progress) -> 
     largest = 0.0
     for start in range(0, source.n_rows, step):
         stop = min(start + step, source.n_rows)
-        for index, values in enumerate(source.read(start, stop)):
+        for index, values in enumerate(_arrays(source, start, stop)):
             stored = to_stored(values, dtype, source.dtype)
-            finite = _is_finite(stored, dtype)
-            if not finite.all():
-                raise _not_storable(source, index, start, values, finite, dtype)
+            if not _is_finite(stored, dtype).all():
+                found = source.read(start, stop)[index]
+                raise _not_storable(source, index, start, found, dtype)
             floats = stored if dtype == "float32" else bits_to_float32(stored.view(np.uint16), dtype)
-            largest = max(largest, float(np.abs(floats).max()))
+            largest = max(largest, float(np.abs(floats).max(initial=0)))
         progress.advance(stop - start)
     progress.finish(f"all values are finite, at most {largest:g} in magnitude")
     return ValueFacts(largest)
 
 
-def _not_storable(
-    source: ActivationSource, index: int, start: int, values: Array, finite: npt.NDArray[Any], dtype: Dtype
-) -> ExchangeError:
+def _arrays(source: ActivationSource, start: int, stop: int) -> list[Array]:
+    """The values of some rows, without the zeros that a sparse file leaves out."""
+    return [source.triples(start, stop)[2]] if isinstance(source, SparseLatents) else source.read(start, stop)
+
+
+def _not_storable(source: ActivationSource, index: int, start: int, values: Array, dtype: ValueDtype) -> ExchangeError:
+    finite = _is_finite(to_stored(values, dtype, source.dtype), dtype)
     row, neuron = (int(at) for at in np.argwhere(~finite)[0])
     found = values[row : row + 1, neuron]
     value = float(bits_to_float32(found, "bfloat16")[0] if source.dtype == "bfloat16" else found[0])

@@ -38,9 +38,9 @@ _CUT_BY = "import"
 class _Words:
     """In place of a tokenizer: a sentence's rows are its words."""
 
-    def encode(self, sentences: Sequence[SentenceInput]) -> list[int]:
-        """Number of words of each sentence."""
-        return [len(words) for _, words, _ in sentences]
+    def encode(self, sentences: Sequence[SentenceInput]) -> list[range]:
+        """The numbers of each sentence's words."""
+        return [range(len(words)) for _, words, _ in sentences]
 
 
 def imported_space_id(record: CorpusRecord) -> str:
@@ -108,7 +108,7 @@ def _cut(
         shards.append(ShardPlan(**finished[key].facts))
     progress.start("rows", scan.summary.n_sentences, "sentences", sum(shard.n_sentences for shard in shards))
     done = [corpus[shard.key].facts for shard in shards]
-    for content in cut_shards(scan.sentences(rows), _Words(), lambda n_words: n_words, record.rows_per_shard, done):
+    for content in cut_shards(scan.sentences(rows), _Words(), lambda words, _: len(words), record.rows_per_shard, done):
         write_corpus_shard(store, content, layers)
         first = shards[-1].first_row + shards[-1].n_rows if shards else space.first_row
         shards.append(_write_row_shard(store, space, content, first))

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.exchange.opened import open_source
 from pipeline.exchange.source import ActivationSource, Array
+from pipeline.exchange.sparse_latents import SparseLatents
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.run.corpus_record import load_corpus_record
 from pipeline.run.import_values import ValueFacts, check_values, to_stored
@@ -33,8 +34,9 @@ from pipeline.run.work import Executor
 from pipeline.store.parquet import BLOCK_NEURONS, write_activations
 from pipeline.store.paths import activation_file
 from pipeline.store.receipts import Receipt
+from pipeline.store.sparse import write_sparse
 from pipeline.store.store import Store
-from schemas.config import Component, Config, Dtype, DumpConfig, ModelConfig, SearchConfig
+from schemas.config import Component, Config, DumpConfig, ModelConfig, SearchConfig, ValueDtype
 from schemas.errors import ConfigError
 from schemas.fingerprints import fingerprint
 
@@ -54,7 +56,7 @@ class ImportRequest:
     labels: Path | None = None
     label_name: str | None = None
     split_column: str | None = None
-    dtype: Dtype | None = None
+    dtype: ValueDtype | None = None
     array: str | None = None
     tensor: str | None = None
     min_count: int = 1
@@ -70,14 +72,23 @@ class Opened:
     source: ActivationSource
     rows: RowInput
     targets: tuple[Target, ...]
-    dtype: Dtype
+    dtype: ValueDtype
 
     @property
     def rows_per_shard(self) -> int:
         """As many rows as the memory of one shard allows, in the source's dtype."""
         bytes_per_row = 4 * self.source.n_neurons * max(1, len(self.source.layers))
+        if isinstance(self.source, SparseLatents):  # place and value, on the way and sorted
+            bytes_per_row = 64 * max(1, self.source.n_values // self.source.n_rows)
         fitting = self.request.memory_mb * 2**20 // bytes_per_row
         return self.request.rows_per_shard or min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
+
+    @property
+    def n_values(self) -> int:
+        """Values to write."""
+        if isinstance(self.source, SparseLatents):
+            return self.source.n_values
+        return self.source.n_rows * self.source.n_neurons * len(self.targets)
 
     def arrays(self, start: int, stop: int) -> dict[Target, Array]:
         """Values (stop − start, N) of every target."""
@@ -119,7 +130,7 @@ def preview_import(request: ImportRequest, store: Store | None) -> list[str]:
     source = opened.source
     scan = check_rows(opened.rows, store, request.min_count)
     layers = ", ".join(f"{component} {layer}" for component, layer in opened.targets)
-    n_bytes = source.n_rows * source.n_neurons * len(opened.targets) * (4 if opened.dtype == "float32" else 2)
+    n_bytes = opened.n_values * (4 if opened.dtype == "float32" else 2)
     return [
         f"activations: {source.n_rows:,} rows × {source.n_neurons:,} neurons ({source.dtype})",
         f"as: {request.model} {layers}",
@@ -143,7 +154,7 @@ def import_activations(request: ImportRequest, store: Store, executor: Executor,
     earlier = _earlier_plan(opened, store)
     scan = check_rows(opened.rows, store, request.min_count)
     facts = check_values(opened.source, opened.dtype, progress)
-    store.check_space(opened.source.n_rows * opened.source.n_neurons * len(opened.targets) * 2)
+    store.check_space(opened.n_values * 2)
     sha256 = opened.source.sha256()
     record, space, shards = write_rows(
         opened.rows, scan, store, opened.rows_per_shard, request.rows_per_shard, progress
@@ -220,9 +231,12 @@ def _write_shards(
     for shard in missing:
         start = shard.first_row - space.first_row
         began = time.monotonic()
-        for target, values in opened.arrays(start, start + shard.n_rows).items():
-            if shard.key not in finished[target]:
-                _write_target(opened, store, shard, target, values, began)
+        if isinstance(opened.source, SparseLatents):
+            _write_latents(opened, opened.source, store, shard, start, began)
+        else:
+            for target, values in opened.arrays(start, start + shard.n_rows).items():
+                if shard.key not in finished[target]:
+                    _write_target(opened, store, shard, target, values, began)
         progress.advance(1, n_rows=shard.n_rows)
     n_neurons = opened.source.n_neurons
     progress.finish(f"{opened.source.n_rows:,} rows × {n_neurons:,} neurons × {len(opened.targets)} layers")
@@ -237,8 +251,30 @@ def _write_target(opened: Opened, store: Store, shard: ShardPlan, target: Target
             part = to_stored(values[:, first : first + BLOCK_NEURONS], dtype, opened.source.dtype)
             path = staging.path(activation_file(model, *target, block, shard.shard))
             write_activations(path, part, first_neuron=first, row_ids=row_ids, dtype=dtype)
-        facts = {"attempt": 1, "seconds": round(time.monotonic() - began, 3), "token_budget": 0}
-        store.commit(staging, _stage(model, target), shard.key, facts)
+        store.commit(staging, _stage(model, target), shard.key, _facts(began))
+
+
+def _write_latents(
+    opened: Opened, source: SparseLatents, store: Store, shard: ShardPlan, start: int, began: float
+) -> None:
+    """One sparse file per block of latents, and their receipt."""
+    row, latent, values = source.triples(start, start + shard.n_rows)
+    bits = to_stored(values, opened.dtype, source.dtype)
+    rows = range(shard.first_row, shard.first_row + shard.n_rows)
+    model, (target,) = opened.request.model, opened.targets
+    with store.staging() as staging:
+        for block, first in enumerate(range(0, source.n_neurons, BLOCK_NEURONS)):
+            neurons = range(first, min(first + BLOCK_NEURONS, source.n_neurons))
+            inside = (latent >= neurons.start) & (latent < neurons.stop)
+            path = staging.path(activation_file(model, *target, block, shard.shard))
+            row_id = row[inside] + rows.start
+            write_sparse(path, latent[inside], row_id, bits[inside], neurons=neurons, rows=rows, dtype=opened.dtype)
+        store.commit(staging, _stage(model, target), shard.key, _facts(began))
+
+
+def _facts(began: float) -> dict[str, float]:
+    """A receipt's facts."""
+    return {"attempt": 1, "seconds": round(time.monotonic() - began, 3), "token_budget": 0}
 
 
 def _extended_plan(

@@ -274,11 +274,15 @@ def test_a_cache_of_sparse_latents(tmp_path):
     store = Store.open(str(tmp_path / "store"))
     search(plan, store, LocalExecutor(), Silent())
     with tables(store) as found:
-        assert np.array_equal(found.activations("sae", 9, "mine")[1], dense.reshape(300, 6).astype(float))
+        stored = found.query("SELECT * FROM sparse_sae ORDER BY row_id, neuron")
+        assert np.array_equal(stored["value"], dense[dense != 0].astype(float))
+        assert np.array_equal(stored["neuron"], np.nonzero(dense)[2])
         assert [word for (word,) in found.rows("SELECT word FROM words ORDER BY word_id")] == CASE.table["word"]
         assert found.rows("SELECT count(*), max(position) FROM words JOIN sentences USING (sentence_id)") == [(300, 14)]
         ((neuron, score),) = found.rows("SELECT neuron, score FROM rankings WHERE method = 'ap' AND rank = 1")
     assert neuron == 2
+    assert [file.n_values for file in store.files("activations")] == [np.count_nonzero(dense)]
+    assert verify(store) == []
     assert score == pytest.approx(average_precision_score(CASE.planted, dense.reshape(300, 6)[:, 2]), abs=1e-12)
     ids = run_import(tmp_path / "ids", tmp_path / "cache", component="sae", layers=(9,))
     with tables(Store.open(ids.config.store)) as found:

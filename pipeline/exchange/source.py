@@ -58,7 +58,7 @@ class ActivationSource(ABC):
 
     @property
     def stored_dtype(self) -> ValueDtype:
-        """ValueDtype that keeps the values: the file's own, and float32 for float64 and integers."""
+        """Dtype that keeps the values: the file's own, and float32 for float64 and integers."""
         return cast("ValueDtype", self.dtype) if self.dtype in ("float16", "bfloat16") else "float32"
 
     def sha256(self) -> str:

@@ -28,7 +28,7 @@ from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.stats.codes import bits_to_float32
 from pipeline.store.store import Store
-from schemas.config import Component
+from schemas.components import Component
 from schemas.errors import ExchangeError
 from schemas.tables import neuron_column
 

@@ -36,7 +36,8 @@ from pipeline.store.paths import activation_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.sparse import write_sparse
 from pipeline.store.store import Store
-from schemas.config import Component, Config, DumpConfig, ModelConfig, SearchConfig, ValueDtype
+from schemas.components import Component
+from schemas.config import Config, DumpConfig, ModelConfig, SearchConfig, ValueDtype
 from schemas.errors import ConfigError
 from schemas.fingerprints import fingerprint
 
@@ -291,42 +292,35 @@ def _extended_plan(
     before = earlier.capture.targets if earlier else ()
     targets = tuple(sorted({*before, *opened.targets}))
     components = tuple(sorted({component for component, _ in targets}))
-    layers = tuple(sorted({layer for _, layer in targets}))
+    layers = {name: tuple(layer for component, layer in targets if component == name) for name in components}
     widths = (earlier.capture.widths if earlier else {}) | {request.component: source.n_neurons}
-    capture = Capture(components, layers, widths, "word", None, opened.dtype, 0, 1, "cpu", imported=targets)
+    capture = Capture(components, layers, widths, "word", None, opened.dtype, 0, 1, "cpu")
     claims = [store.read_json(_claim_path(request.model, target))["sha256"] for target in targets]
     digest = fingerprint(kind="import", row_space=space.id, targets=targets, sha256=claims, dtype=opened.dtype)
     weights = claims[0] if len(set(claims)) == 1 else fingerprint(files=claims)
     name = request.paths[0]
-    info = ModelInfo(request.model, name, IMPORTED, layers[-1], widths, None, 0, 0, weights, None, "")
-    config = _config(opened, store, earlier, facts, components, layers)
+    info = ModelInfo(request.model, name, IMPORTED, capture.all_layers[-1], widths, None, 0, 0, weights, None, "")
+    config = _config(opened, store, earlier, facts)
     if earlier is not None:
         info = replace(info, name=earlier.model_info.name)
-    return Plan(digest[:16], digest, request.model, space.id, corpus, capture, shards, info, {}, config)
+    return Plan(digest[:16], digest, request.model, space.id, corpus, capture, shards, info, {}, {}, config)
 
 
-def _config(
-    opened: Opened,
-    store: Store,
-    earlier: Plan | None,
-    facts: ValueFacts,
-    components: tuple[Component, ...],
-    layers: tuple[int, ...],
-) -> Config:
+def _config(opened: Opened, store: Store, earlier: Plan | None, facts: ValueFacts) -> Config:
     """The settings of the analyses: those of the model so far, else the defaults with the imported concepts."""
     request = opened.request
-    dump = DumpConfig(components=components, layers=layers, unit="word", dtype=opened.dtype)
     round_to = facts.round_to if opened.dtype == "float32" else None
     if earlier is not None:
         search = earlier.config.search
         if round_to == "bfloat16":
             search = search.model_copy(update={"round_to": round_to})
-        return earlier.config.model_copy(update={"dump": dump, "search": search})
+        return earlier.config.model_copy(update={"search": search})
     return Config(
         store=store.url,
         corpus=load_corpus_record(store).corpus,
         model=ModelConfig(name=request.paths[0], alias=request.model),
-        dump=dump,
+        # which layers there are is the capture's to say
+        dump=DumpConfig(unit="word", dtype=opened.dtype),
         concepts=imported_concepts(store),
         search=SearchConfig(round_to=round_to),
     )

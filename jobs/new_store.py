@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.store.open_storage import open_storage
 from pipeline.store.paths import STAGING, STORE_FILE
-from pipeline.store.remote_storage import ERRORS, RemoteStorage
+from pipeline.store.remote_storage import RemoteStorage
+from pipeline.store.retries import ERRORS
 from pipeline.store.storage import LocalStorage, Storage
 from pipeline.store.store import Store
 from schemas.errors import NeuronmillError, StoreError

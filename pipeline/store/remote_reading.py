@@ -1,0 +1,57 @@
+"""Reading remote files for pyarrow and DuckDB, piece by piece, with the retries of the rest of the store.
+
+The handles that fsspec gives out go through their file system alone; s3fs would read 50 MB ahead, and give up on an
+answer of 500. Here a handle fetches ranges through :class:`pipeline.store.remote_storage.RemoteStorage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+
+#: Bytes read beyond what is asked for: about what a connection brings in the time that a request takes.
+READ_AHEAD = 2 << 20
+
+Fetch = Callable[[str, int, int], bytes]
+
+
+class RemoteFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no types
+    """A file of ``size`` bytes opened for reading; ``fetch(name, start, stop)`` gives its bytes."""
+
+    def __init__(self, filesystem: Any, name: str, size: int, fetch: Fetch) -> None:
+        super().__init__(filesystem, name, "rb", block_size=READ_AHEAD, cache_type="readahead", size=size)
+        self._fetch = fetch
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._fetch(self.path, start, end) if end > start else b""
+
+
+class ReadingFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
+    """The part of a file system that DuckDB asks for when it reads; nothing can be written through it."""
+
+    cachable = False
+
+    def __init__(self, filesystem: Any, info: Callable[[str], dict[str, Any]], fetch: Fetch) -> None:
+        super().__init__()
+        self._filesystem = filesystem
+        self._info = info
+        self._fetch = fetch
+        self.protocol = filesystem.protocol
+
+    def _strip_protocol(self, path: str) -> str:  # type: ignore[override,unused-ignore] # a class method in fsspec
+        return str(self._filesystem._strip_protocol(path))  # noqa: SLF001 - fsspec's own hook
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name, size and type of a file."""
+        return self._info(self._strip_protocol(path))
+
+    def modified(self, path: str) -> Any:
+        """Time of the last change."""
+        return self._filesystem.modified(path)
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> RemoteFile:
+        if mode != "rb":
+            raise PermissionError(f"{path}: opened with mode {mode!r}; files of a store are only read here")
+        return RemoteFile(self, path, int(self.info(path)["size"]), self._fetch)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -177,7 +178,8 @@ class RemoteStorage(Storage):
         """Abort uploads in parts below this root that began at least so long ago; how many those were.
 
         What a killed process has sent of a file stays on S3, invisible and paid for, until its upload is aborted. Age
-        is by the server's clock. 0 on file systems that have no such thing.
+        is by the server's clock. 0 on file systems that have no such thing, and for credentials that may not list them
+        (the right ``s3:ListBucketMultipartUploads``).
         """
         if not self.is_s3:
             return 0
@@ -185,9 +187,12 @@ class RemoteStorage(Storage):
         request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
         n_aborted = 0
         while True:
-            answer = self._persist(
-                "list", "uploads", lambda _, r=dict(request): self.filesystem.call_s3("list_multipart_uploads", **r)
-            )
+            try:
+                answer = self._persist("list", "uploads", partial(self._list_uploads, dict(request)))
+            except StoreError as error:
+                if isinstance(error.__cause__, PermissionError):
+                    return n_aborted
+                raise
             for upload in answer.get("Uploads", []):
                 if (_server_time(answer) - upload["Initiated"]).total_seconds() >= older_than_seconds:
                     self._abort(bucket, upload["Key"], upload["UploadId"])
@@ -195,6 +200,9 @@ class RemoteStorage(Storage):
             if not answer.get("IsTruncated"):
                 return n_aborted
             request |= {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def _list_uploads(self, request: dict[str, str], _: bool) -> dict[str, Any]:
+        return dict(self.filesystem.call_s3("list_multipart_uploads", **request))
 
     def _abort(self, bucket: str, key: str, upload: str) -> None:
         def abort(_: bool) -> None:

@@ -160,13 +160,13 @@ class Lease:
         """Take the lease; the record of who is in the way, if there is one."""
         if holder := self._in_the_way():
             return holder
-        if holder := self._take():
-            return holder
         _HELD.add(self.record.owner)
+        holder = self._take()
         # of two that exclude each other by different names, one at least sees the other now
-        if holder := self._in_the_way():
-            _HELD.discard(self.record.owner)
+        if holder is None and (holder := self._in_the_way()):
             self._give_back()
+        if holder is not None:
+            _HELD.discard(self.record.owner)
         return holder
 
     def _in_the_way(self) -> LeaseRecord | None:

@@ -5,8 +5,9 @@ Object stores have no rename, and a file is whole when it appears. The condition
 
 Every operation is tried again while its error may pass (:mod:`pipeline.store.retries`). Reads, and writes of a content
 to a name, can be repeated without harm. A conditional write cannot: if the server did it and only the answer got lost,
-the second attempt is refused because of the first. So a refusal *after a lost answer* is followed by a read: if our
-content is there we wrote it, otherwise another writer did. Without a lost answer a refusal is a refusal.
+the second attempt is refused because of the first, and nobody knows of the first: aiohttp sends a PUT again by itself
+when a connection that it had used before ends. So every refusal is followed by a read: if our content is there, it was
+we who wrote it (or a writer of the very same bytes, which is as good), otherwise it was another writer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from pipeline.store.retries import (
     may_pass,
     patience,
     persist,
-    was_sent_again,
 )
 from pipeline.store.storage import Storage
 from schemas.errors import StoreError, StoreLocationError
@@ -66,16 +66,16 @@ class RemoteStorage(Storage):
             self.filesystem.retries = 1  # s3fs would nest its own attempts in each other and in ours
 
     def put_new(self, path: str, payload: bytes) -> bool:
-        """See :meth:`Storage.put_new`; the module's text says how a lost answer is told from another writer."""
+        """See :meth:`Storage.put_new`; ``True`` also where another writer has created it with the same content."""
 
-        def create(is_again: bool) -> bool:
+        def create(_: bool) -> bool:
             try:
                 self.filesystem.pipe_file(self._name(path), payload, mode="create")
             except ERRORS as error:
                 # some S3 servers do not say which condition failed
                 if not isinstance(error, FileExistsError) and not (is_refused(error) and self.exists(path)):
                     raise
-                return (is_again or was_sent_again(error)) and self.read(path) == payload
+                return self.read(path) == payload
             return True
 
         return self._persist("write", path, create)
@@ -83,8 +83,9 @@ class RemoteStorage(Storage):
     def swap(self, path: str, payload: bytes, expected: bytes) -> bool:
         """See :meth:`Storage.swap`; S3 compares (``If-Match``).
 
-        Other file systems have no such call in fsspec: there ``path`` is compared right before it is written, and of
-        two writers within that moment the later one stays.
+        ``True`` also where another writer was faster with the same content. Other file systems have no such call in
+        fsspec: there ``path`` is compared right before it is written, and of two writers within that moment the later
+        one stays.
         """
 
         def replace(is_again: bool) -> bool:
@@ -102,7 +103,7 @@ class RemoteStorage(Storage):
             except ERRORS as error:
                 if not is_refused(error):
                     raise
-                return (is_again or was_sent_again(error)) and self.read(path) == payload
+                return self.read(path) == payload
             return True
 
         return self._persist("write", path, replace)

@@ -128,11 +128,6 @@ def is_refused(error: BaseException) -> bool:
     return _code(error) in _REFUSED
 
 
-def was_sent_again(error: BaseException) -> bool:
-    """Whether the client itself had sent the request before and got no usable answer."""
-    return bool(_answer(error).get("ResponseMetadata", {}).get("RetryAttempts", 0))
-
-
 def _code(error: BaseException) -> str:
     return str(_answer(error).get("Error", {}).get("Code", ""))
 

@@ -93,8 +93,8 @@ class RemoteStorage(Storage):
             try:
                 if self.is_s3:
                     # before the content, so that a change in between is noticed
-                    condition["IfMatch"] = str(self._info(self._name(path))["ETag"])
-                found = self.filesystem.cat_file(self._name(path))
+                    condition["IfMatch"] = str(self._head(path)["ETag"])
+                found = self._content(path)
                 if found != expected:
                     return is_again and bool(found == payload)
                 self.filesystem.pipe_file(self._name(path), payload, **condition)
@@ -114,14 +114,17 @@ class RemoteStorage(Storage):
 
     def read(self, path: str) -> bytes:
         """See :meth:`Storage.read`."""
-        return cast("bytes", self._persist("read", path, lambda _: self.filesystem.cat_file(self._name(path))))
+        return self._persist("read", path, lambda _: self._content(path))
 
     def exists(self, path: str) -> bool:
         """See :meth:`Storage.exists`."""
 
         def ask(_: bool) -> bool:
-            try:  # `isfile` says no to everything that goes wrong
-                return bool(self._info(self._name(path))["type"] == "file")
+            try:
+                if self.is_s3:  # one request; `info` would ask whether it is a folder, too
+                    self._head(path)
+                    return True
+                return bool(self._info(self._name(path))["type"] == "file")  # `isfile` says no to all that goes wrong
             except FileNotFoundError:
                 return False
 
@@ -136,8 +139,7 @@ class RemoteStorage(Storage):
 
         def ask(_: bool) -> float:
             if self.is_s3:
-                bucket, key, _version = self.filesystem.split_path(self._name(path))
-                answer = self.filesystem.call_s3("head_object", Bucket=bucket, Key=key)
+                answer = self._head(path)
                 now, written = _server_time(answer), answer["LastModified"]
             else:
                 now, written = datetime.now(UTC), self.filesystem.modified(self._name(path))
@@ -220,15 +222,11 @@ class RemoteStorage(Storage):
 
     def open_binary(self, path: str) -> BinaryIO:
         """See :meth:`Storage.open_binary`."""
-        return cast("BinaryIO", RemoteFile(self.filesystem, self._name(path), self.size(path), self._fetch))
+        return cast("BinaryIO", RemoteFile(self.filesystem, self._name(path), self.size(path), self._persist_reading))
 
     def reading_filesystem(self) -> ReadingFileSystem:
         """A file system to register with DuckDB, with the retries of this storage."""
-
-        def info(name: str) -> dict[str, Any]:
-            return persist(lambda _: self._info(name))
-
-        return ReadingFileSystem(self.filesystem, info, self._fetch)
+        return ReadingFileSystem(self.filesystem, self._persist_reading)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """See :meth:`Storage.lock`: nothing here; the create-only receipt picks the winner."""
@@ -239,17 +237,30 @@ class RemoteStorage(Storage):
         """See :meth:`Storage.free_bytes`."""
         return None
 
+    def _content(self, path: str) -> bytes:
+        self.filesystem.invalidate_cache()
+        # else s3fs asks for the size first, to read large files in pieces at once; records are small
+        options = {"max_concurrency": 1} if self.is_s3 else {}
+        return bytes(self.filesystem.cat_file(self._name(path), **options))
+
+    def _head(self, path: str) -> dict[str, Any]:
+        """What S3 says of a file: `ETag`, `LastModified`, and the server's time with the answer."""
+        bucket, key, _ = self.filesystem.split_path(self._name(path))
+        return dict(self.filesystem.call_s3("head_object", Bucket=bucket, Key=key))
+
     def _info(self, name: str) -> dict[str, Any]:
         self.filesystem.invalidate_cache()
         return dict(self.filesystem.info(name))
 
-    def _fetch(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes ``start`` … ``stop`` − 1 of a file, by its name in the file system.
+    def _persist_reading(self, name: str, question: Callable[[], Any]) -> Any:
+        """The answer to a question about a file, by its name in the file system.
 
         Raises :class:`OSError`, as pyarrow and DuckDB expect it.
         """
         try:
-            return bytes(persist(lambda _: self.filesystem.cat_file(name, start=start, end=stop)))
+            return persist(lambda _: question())
+        except FileNotFoundError:
+            raise
         except ERRORS as error:
             raise OSError(str(self._failed("read", name.removeprefix(self.base + "/"), error))) from error
 

@@ -71,14 +71,15 @@ def is_s3(protocol: str | tuple[str, ...]) -> bool:
 
 
 def client_options(protocol: str) -> dict[str, Any]:
-    """Options of the file system of ``protocol``: timeouts and retries of single requests, for S3.
+    """Options of the file system of ``protocol``: timeouts and retries of single requests and no kept listings, for S3.
 
+    A kept listing says of a file that it is not there, although it was created since, with the answer lost.
     What fsspec is configured with (``FSSPEC_S3='{"config_kwargs": {…}}'`` or a file) takes precedence.
     """
     if not is_s3(protocol):
         return {}
     configured = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-    return {"config_kwargs": {**_S3_CLIENT, **configured}}
+    return {"config_kwargs": {**_S3_CLIENT, **configured}, "use_listings_cache": False}
 
 
 def patience() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,11 +38,19 @@ def s3_client(url: str) -> Any:
 
 
 @contextmanager
-def talking_to(url: str) -> Iterator[None]:
-    """The environment of this process, and of those it starts, names this server."""
+def talking_to(url: str, attempts: int | None = None) -> Iterator[None]:
+    """The environment of this process, and of those it starts, names this server.
+
+    With ``attempts`` the client sends a request so often instead of as set by the store; its pauses are long for tests.
+    """
+    import fsspec
     from s3fs import S3FileSystem
 
     with pytest.MonkeyPatch.context() as patch:
+        if attempts is not None:
+            config = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": attempts}}}
+            patch.setenv("FSSPEC_S3", json.dumps(config))
+            patch.setitem(fsspec.config.conf, "s3", config)
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -88,8 +88,8 @@ class _Overtaken(RemoteStorage):
     def swap(self, path: str, payload: bytes, expected: bytes) -> bool:
         cat_file = self.filesystem.cat_file
 
-        def overtaken(name: str) -> bytes:
-            content: bytes = cat_file(name)
+        def overtaken(name: str, **options: int) -> bytes:
+            content: bytes = cat_file(name, **options)
             if not self.is_overtaken:
                 self.is_overtaken = True
                 self.put(path, b"faster\n")

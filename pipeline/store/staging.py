@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.store.owners import ABANDONED_SECONDS, is_abandoned, owned_name, owned_prefix
+from pipeline.store.owners import ABANDONED_SECONDS, has_ended, is_abandoned, owned_name, owned_prefix
 from pipeline.store.paths import LOCKS, STAGING, checked
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import LocalStorage, Storage
@@ -58,7 +58,7 @@ def sweep_staging(storage: Storage) -> int:
     store, that is this user's staging in the machine's temporary folder, for whatever store it was; uploads in parts go
     when they were not finished within a day.
     """
-    removed = storage.abort_stale_uploads(ABANDONED_SECONDS) if isinstance(storage, RemoteStorage) else 0
+    removed = _sweep_remote(storage) if isinstance(storage, RemoteStorage) else 0
     for entry in _abandoned(storage):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -96,3 +96,14 @@ def _is_mine(storage: Storage, entry: Path) -> bool:
     with suppress(FileNotFoundError):
         return storage.is_local or entry.lstat().st_uid == os.getuid()
     return False
+
+
+def _sweep_remote(storage: RemoteStorage) -> int:
+    """Uploads in parts that nobody will finish, and files below the remote ``staging/`` (a pilot's)."""
+    removed = storage.abort_stale_uploads(ABANDONED_SECONDS)
+    for path in storage.list(STAGING):
+        ended = has_ended(path.split("/")[1])
+        if storage.age(path) > ABANDONED_SECONDS if ended is None else ended:
+            storage.delete(path)
+            removed += 1
+    return removed

@@ -260,7 +260,7 @@ def test_staging_of_a_killed_process_is_swept(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mine = Staging(storage)
     mine.path("words/a").write_bytes(b"")
-    head, machine, _, token = owned_name("neuronmill").rsplit("-", 3)
+    head, machine, _, token = owned_name("neuronmill-work").rsplit("-", 3)
     left = tmp_path / f"{head}-{machine}-{2**30}-{token}"
     left.mkdir()
     (left / "torn.parquet").write_bytes(b"x")

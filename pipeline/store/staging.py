@@ -1,7 +1,7 @@
 """Staging: where a piece of work writes its files before they become part of the store.
 
 A local store stages inside itself (``staging/<owner>/``, so the commit is a rename); a remote one in the machine's
-temporary folder (``neuronmill-work-<owner>/``; the commit is an upload, of large files in parts). Nothing reads a staging
+temporary folder (``neuronmill-work-<owner>/``; the commit is an upload, large files in parts). Nothing reads a staging
 folder; what a killed process leaves there, or of an upload, is removed by :func:`sweep_staging`.
 """
 

@@ -12,6 +12,7 @@
     ├── StoreError                  the store cannot be opened, written or trusted
     │   ├── StoreLocationError      there is no store at the path, or something else in its place
     │   ├── SchemaVersionError      the store was written by another schema version
+    │   ├── LeaseError              another command is at work on the same run, or has taken it over
     │   └── IntegrityError          a file does not match its receipt
     └── IncompleteError             the work ended with shards missing; a rerun resumes (exit code 1)
 
@@ -83,6 +84,10 @@ class SchemaVersionError(StoreError):
     """The store was written by another schema version."""
 
     exit_code = 2
+
+
+class LeaseError(StoreError):
+    """Another command is at work on the same run or store, or has taken it over."""
 
 
 class IntegrityError(StoreError):

@@ -36,10 +36,25 @@ def is_abandoned(entry: Path) -> bool:
     Of this machine: its process has ended. Of another one, whose processes cannot be seen from here: nothing in it was
     touched for a day, and no piece of work stages files for that long without writing.
     """
-    owner = entry.name.rsplit("-", 3)
-    if len(owner) == 4 and owner[1] == _machine() and owner[2].isdigit():
-        return not _is_running(int(owner[2]))
-    return time.time() - _last_touched(entry) > ABANDONED_SECONDS
+    ended = has_ended(entry.name)
+    return time.time() - _last_touched(entry) > ABANDONED_SECONDS if ended is None else ended
+
+
+def has_ended(name: str) -> bool | None:
+    """Whether the process that made ``name`` has ended; ``None`` if it is of another machine, or no such name."""
+    owner = _owner(name)
+    return None if owner is None else not _is_running(owner)
+
+
+def is_of_this_process(name: str) -> bool:
+    """Whether ``name`` was made by this process, or by an earlier one of this machine with the same number."""
+    return _owner(name) == os.getpid()
+
+
+def _owner(name: str) -> int | None:
+    """The process behind a name of this machine."""
+    parts = name.rsplit("-", 3)
+    return int(parts[2]) if len(parts) == 4 and parts[1] == _machine() and parts[2].isdigit() else None
 
 
 def _is_running(process: int) -> bool:

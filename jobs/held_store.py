@@ -19,10 +19,10 @@ class HeldProgress(ConsoleProgress):
         super().__init__()
         self._lease = lease
 
-    def advance(self, n: int = 1, *, n_rows: int = 0) -> None:
+    def advance(self, n: int = 1, *, n_rows: int = 0, n_bytes: int = 0) -> None:
         """Count; raises :class:`~schemas.errors.LeaseError` if the lease was lost."""
         self._lease.check()
-        super().advance(n, n_rows=n_rows)
+        super().advance(n, n_rows=n_rows, n_bytes=n_bytes)
 
 
 def run_lease(alias: str) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.console import human_bytes, say
+from jobs.held_store import held
 from jobs.new_store import store_to_fill
-from jobs.options import dry_run_option, parse_numbers, store_option
+from jobs.options import dry_run_option, parse_numbers, store_option, wait_option
 from pipeline.run.executors import make_executor
 from pipeline.run.importing import ImportRequest, import_activations, preview_import
+from pipeline.store.lease import ALONE
 from pipeline.store.open_storage import open_storage
 from pipeline.store.paths import STORE_FILE
 from pipeline.store.store import Store
@@ -74,6 +76,7 @@ Examples:
 @click.option(
     "--rows-per-shard", type=click.IntRange(min=1), help="Rows per shard; by default what --memory-mb allows."
 )
+@wait_option
 @dry_run_option
 def command(
     paths: tuple[str, ...],
@@ -90,6 +93,7 @@ def command(
     min_count: int,
     memory_mb: int,
     rows_per_shard: int | None,
+    wait: float,
     dry_run: bool,
 ) -> None:
     """See HELP."""
@@ -102,8 +106,8 @@ def command(
         exists = open_storage(store_url).exists(STORE_FILE)
         say(preview_import(request, Store.open(store_url) if exists else None))
         return
-    with store_to_fill(store_url) as store:
-        plan = import_activations(request, store, make_executor(ExecutorConfig()), ConsoleProgress())
+    with store_to_fill(store_url) as store, held(store, ALONE, wait) as progress:
+        plan = import_activations(request, store, make_executor(ExecutorConfig()), progress)
     concepts = store.files("concepts")
     n_concepts = sum(file.n_rows for file in concepts)
     n_bytes = sum(file.n_bytes for file in store.files("activations", plan.run_id))

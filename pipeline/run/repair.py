@@ -170,7 +170,9 @@ class _Repair:
         listed |= {entry.path for manifest in vouchers.snapshots.values() for entry in manifest.entries()}
         for path in self.left:
             receipt = vouchers.receipts.get(path)
-            if receipt is None:
+            if receipt is not None and receipt.stage.startswith("import-"):
+                self.report.failed[path] = "was imported; delete this receipt and start the same import again"
+            elif receipt is None:
                 self.report.failed[path] = "nothing that is planned here makes this piece; start what made it again"
             elif any(entry.path in listed for entry in receipt.files):
                 self.report.failed[path] = (

@@ -22,6 +22,7 @@ def command(
     dry_run: bool,
     k: int | None,
     window: int | None,
+    wait: float,
     **placement: Any,
 ) -> None:
     """The K largest and K smallest rows of every neuron, each with the words around it and their activations.
@@ -38,5 +39,6 @@ def command(
         store_url=store_url,
         alias=alias,
         dry_run=dry_run,
+        wait=wait,
         placement=placement,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import click
 
 from jobs.console import human_bytes, say
-from jobs.options import dry_run_option, store_option
+from jobs.held_store import held
+from jobs.options import dry_run_option, store_option, wait_option
 from pipeline.run.live_stages import live_stages
 from pipeline.store.gc import Garbage, GcOptions, collect
+from pipeline.store.lease import ALONE
 from pipeline.store.store import Store
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -54,8 +57,11 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
     metavar="K",
     help="Remove all but the last K snapshots; never the one that CURRENT names.",
 )
+@wait_option
 @dry_run_option
-def command(store_url: str, older_than: float, superseded: bool, keep_snapshots: int | None, dry_run: bool) -> None:
+def command(
+    store_url: str, older_than: float, superseded: bool, keep_snapshots: int | None, wait: float, dry_run: bool
+) -> None:
     r"""Remove what nothing in a store refers to, and say how much that was.
 
     \b
@@ -66,6 +72,8 @@ def command(store_url: str, older_than: float, superseded: bool, keep_snapshots:
       with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings
       with --keep-snapshots K: older snapshots
 
+    It works alone: while a command works on a run of the store it refuses, or waits with --wait.
+
     Corpus tables, rows and activations with a receipt are never removed. What is younger than the grace period stays,
     because a command at work puts files in place before their receipt, and a reader that opened the store within it
     keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard. What
@@ -74,7 +82,8 @@ def command(store_url: str, older_than: float, superseded: bool, keep_snapshots:
     store = Store.open(store_url)
     live = live_stages(store) if superseded else frozenset[str]()
     options = GcOptions(older_than, superseded, keep_snapshots, live)
-    report = collect(store.storage, options, dry_run=dry_run)
+    with nullcontext() if dry_run else held(store, ALONE, wait):
+        report = collect(store.storage, options, dry_run=dry_run)
     if dry_run:
         say(f"would remove {thing.path} ({thing.kind}, {human_bytes(thing.n_bytes)})" for thing in report.garbage)
     say(_summary(report.garbage, dry_run))

@@ -15,6 +15,7 @@ import click
 from schemas.errors import NeuronmillError, UsageError
 
 #: Commands in the order of `--help`, each in a module of its own name. Modules load when used: torch takes seconds.
+#: `import` is a word of Python, so its module has another name.
 COMMANDS = {
     "init": "Write a commented config for a corpus and a model.",
     "run": "Do everything a config asks for; safe to start again at any point.",
@@ -24,6 +25,8 @@ COMMANDS = {
     "stats": "Statistics per neuron.",
     "search": "Rank neurons for every concept.",
     "contexts": "Extreme rows per neuron, with their words.",
+    "import": "Take in activations of another program.",
+    "export": "Write activations for other programs.",
     "publish": "Freeze what is finished as a snapshot for other readers.",
     "report": "Write the HTML page.",
     "top": "Show the best neurons of a concept with their contexts.",
@@ -33,6 +36,8 @@ COMMANDS = {
     "verify": "Check every file of a store against its records; repair it.",
     "gc": "Remove what nothing in a store refers to.",
 }
+
+_MODULES = {"import": "import_activations"}
 
 #: Troubles of the machine, not of the program: told in a line.
 _ENVIRONMENT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -64,7 +69,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"jobs.{cmd_name}")
+        module = importlib.import_module(f"jobs.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.store.open_storage import open_storage
-from pipeline.store.paths import STAGING, STORE_FILE
-from pipeline.store.remote_storage import ERRORS, RemoteStorage
+from pipeline.store.paths import LEASES, LOCKS, STAGING, STORE_FILE
+from pipeline.store.remote_storage import RemoteStorage
+from pipeline.store.retries import ERRORS
 from pipeline.store.storage import LocalStorage, Storage
 from pipeline.store.store import Store
 from schemas.errors import NeuronmillError, StoreError
@@ -54,7 +56,10 @@ def _missing_folders(storage: Storage) -> list[Path]:
 def _remove_if_empty(storage: Storage) -> None:
     """Remove the description of a store in which there is nothing else."""
     if isinstance(storage, LocalStorage):
-        with suppress(OSError):  # files in staging: someone is at work here
+        with suppress(OSError):  # files in staging, a lease: someone is at work here
+            if (leases := storage.folder / LEASES).exists():
+                leases.rmdir()
+            shutil.rmtree(storage.folder / STAGING / LOCKS, ignore_errors=True)
             (storage.folder / STAGING).rmdir()
             if [entry.name for entry in storage.folder.iterdir()] == [STORE_FILE]:
                 storage.delete(STORE_FILE)

@@ -50,6 +50,19 @@ def dry_run_option(command: Command) -> Command:
     )
 
 
+def wait_option(command: Command) -> Command:
+    """``--wait [SECONDS]``."""
+    return click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        is_flag=False,
+        flag_value=float("inf"),
+        default=0.0,
+        metavar="[SECONDS]",
+        help="Another command at work on the same run: wait for it (so long at most) instead of refusing.",
+    )(command)
+
+
 def executor_options(command: Command) -> Command:
     """Where the work runs; each option overrides the config's ``executor`` section."""
     for option in reversed(
@@ -90,6 +103,7 @@ def planning_options(command: Command) -> Command:
     """Arguments of the commands that plan: CONFIG.yaml, and what overrides it."""
     for decorator in (
         dry_run_option,
+        wait_option,
         label_on_option,
         on_error_option,
         executor_options,

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, human_seconds, say
+from jobs.console import human_bytes, human_seconds, say
+from jobs.held_store import held, run_lease
 from jobs.new_store import store_to_fill
 from jobs.options import choose_executor, config_to_plan, planning_options
 from pipeline.run.overview import overview, planned_already
@@ -54,6 +55,7 @@ def command(
     label_on: str | None,
     dry_run: bool,
     pilot: bool,
+    wait: float,
     **placement: Any,
 ) -> None:
     """Read the corpus, cut it into shards of whole sentences, tokenise it, compile the concepts.
@@ -70,8 +72,8 @@ def command(
         return
     config_executor, executor = choose_executor(config, **placement)
     config = config.model_copy(update={"executor": config_executor})
-    with store_to_fill(config.store) as store:
-        plan = plan_run(config, store, executor, ConsoleProgress())
+    with store_to_fill(config.store) as store, held(store, run_lease(config.model_alias), wait) as progress:
+        plan = plan_run(config, store, executor, progress)
         say(describe(plan))
         if pilot:
             say(describe_forecast(forecast(plan, store), config_executor.workers))

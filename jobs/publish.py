@@ -5,15 +5,17 @@ from __future__ import annotations
 import click
 
 from jobs.console import say
-from jobs.options import dry_run_option, store_option
+from jobs.held_store import held
+from jobs.options import dry_run_option, store_option, wait_option
 from pipeline.store.publish import publish, snapshot_id
 from pipeline.store.store import Store
 
 
 @click.command()
 @store_option()
+@wait_option
 @dry_run_option
-def command(store_url: str, dry_run: bool) -> None:
+def command(store_url: str, wait: float, dry_run: bool) -> None:
     """Write an immutable snapshot and point CURRENT to it.
 
     It is a list of files, and a DuckDB file with rankings, statistics and contexts as tables.
@@ -24,7 +26,8 @@ def command(store_url: str, dry_run: bool) -> None:
     if dry_run:
         say([f"would publish snapshot {snapshot_id(store.manifest())} of {store.url}"])
         return
-    snapshot = publish(store)
+    with held(store, "publish", wait):
+        snapshot = publish(store)
     say(
         [
             f"published {store.url}/snapshots/{snapshot} (CURRENT)",

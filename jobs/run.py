@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.console import human_bytes, say
+from jobs.held_store import held, run_lease
 from jobs.new_store import store_to_fill
 from jobs.options import choose_executor, config_to_plan, planning_options
 from jobs.plan import describe
@@ -41,6 +42,7 @@ def command(
     on_error: str | None,
     label_on: str | None,
     dry_run: bool,
+    wait: float,
     **placement: Any,
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
@@ -55,17 +57,17 @@ def command(
         return
     executor_config, executor = choose_executor(config, **placement)
     config = config.model_copy(update={"executor": executor_config})
-    progress = ConsoleProgress()
-    with store_to_fill(config.store) as store:
+    alias = config.model_alias
+    with store_to_fill(config.store) as store, held(store, run_lease(alias), wait) as progress:
         path = report_path(config, store)
         check_can_write(path)
         plan = plan_run(config, store, executor, progress)
-    say(describe(plan))
-    for stage in (dump, compute_statistics, search, contexts):
-        stage(plan, store, executor, progress)
-    snapshot = publish(store)
-    sweep_staging(store.storage)  # of workers that died and were replaced
-    page = write_report(store, config, plan.run_id, path)
+        say(describe(plan))
+        for stage in (dump, compute_statistics, search, contexts):
+            stage(plan, store, executor, progress)
+        snapshot = publish(store)
+        sweep_staging(store.storage)  # of workers that died and were replaced
+        page = write_report(store, config, plan.run_id, path)
     example, where = shlex.quote(first_concept(store, plan.run_id)), shlex.quote(config.store)
     say(
         [

@@ -41,6 +41,7 @@ def command(
     keep: str | None,
     alpha: float | None,
     label_on: str | None,
+    wait: float,
     **placement: Any,
 ) -> None:
     """Rank neurons for every concept, exactly, in both directions, with held-out scores and q-values.
@@ -69,5 +70,6 @@ def command(
         store_url=store_url,
         alias=alias,
         dry_run=dry_run,
+        wait=wait,
         placement=placement,
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, say
+from jobs.console import say
+from jobs.held_store import held, run_lease
 from jobs.options import (
     choose_executor,
     config_argument,
@@ -17,6 +18,7 @@ from jobs.options import (
     find_plan,
     model_option,
     store_option,
+    wait_option,
 )
 from pipeline.run.overview import overview
 from pipeline.run.plan_record import Plan
@@ -35,6 +37,7 @@ def stage_options(command: Any) -> Any:
     """Arguments of every stage command."""
     for decorator in (
         dry_run_option,
+        wait_option,
         executor_options,
         model_option,
         store_option(required=False),
@@ -53,6 +56,7 @@ def run_stage(
     store_url: str | None,
     alias: str | None,
     dry_run: bool,
+    wait: float,
     placement: dict[str, Any],
 ) -> None:
     """Find the plan, apply the command line's changes to its config, run the stage, name the next command.
@@ -67,10 +71,11 @@ def run_stage(
         return
     chosen, executor = choose_executor(plan.config, **placement)
     plan = plan.with_config(plan.config.model_copy(update={"executor": chosen}))
-    stage(plan, store, executor, ConsoleProgress())
-    sweep_staging(store.storage)  # of workers that died and were replaced
-    if config_path is not None:
-        save_settings(store, planned)
+    with held(store, run_lease(plan.model), wait) as progress:
+        stage(plan, store, executor, progress)
+        sweep_staging(store.storage)  # of workers that died and were replaced
+        if config_path is not None:
+            save_settings(store, planned)
     say([f"next: {following.format(store=shlex.quote(store.url))}"])
 
 
@@ -80,7 +85,7 @@ def stage_command(name: str, stage: Stage, doc: str, following: str) -> click.Co
     @click.command(name, help=doc)
     @stage_options
     def command(
-        config_path: str | None, store_url: str | None, alias: str | None, dry_run: bool, **placement: Any
+        config_path: str | None, store_url: str | None, alias: str | None, dry_run: bool, wait: float, **placement: Any
     ) -> None:
         run_stage(
             stage,
@@ -90,6 +95,7 @@ def stage_command(name: str, stage: Stage, doc: str, following: str) -> click.Co
             store_url=store_url,
             alias=alias,
             dry_run=dry_run,
+            wait=wait,
             placement=placement,
         )
 

@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from jobs.console import ConsoleProgress, human_bytes, human_seconds, say
-from jobs.options import choose_executor, dry_run_option, executor_options, store_option
+from jobs.held_store import held
+from jobs.options import choose_executor, dry_run_option, executor_options, store_option, wait_option
 from pipeline.run.executors import make_executor
 from pipeline.run.plan_check import check_plans, readable_plans
+from pipeline.run.progress import Progress
 from pipeline.run.repair import RepairReport, broken_pieces, repair
 from pipeline.run.retokenise import check_tokens
 from pipeline.run.work import Executor
+from pipeline.store.lease import ALONE
 from pipeline.store.problems import Problem
 from pipeline.store.set_aside import put_all_back
 from pipeline.store.store import Store
@@ -32,10 +35,18 @@ from schemas.config import ExecutorConfig
     help="Sentences, chosen by hash, that are tokenised again and compared with the stored tokens.",
 )
 @executor_options
+@wait_option
 @dry_run_option
 @click.pass_context
 def command(
-    context: click.Context, /, store_url: str, is_repair: bool, sample: int, dry_run: bool, **placement: Any
+    context: click.Context,
+    /,
+    store_url: str,
+    is_repair: bool,
+    sample: int,
+    wait: float,
+    dry_run: bool,
+    **placement: Any,
 ) -> None:
     r"""Check that a store holds what its records say, every byte of it.
 
@@ -48,7 +59,8 @@ def command(
     --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
     the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by
     one with the recorded checksum; intact files are not touched. What cannot be done again (the corpus files or the
-    model are gone) is named with the reason. --repair --dry-run checks the store, and lists what would be done again.
+    model are gone) is named with the reason. A repair works alone: while a command works on the store it refuses, or
+    waits with --wait. --repair --dry-run checks the store, and lists what would be done again.
 
     \b
     Exit codes: 0 all is well, or is after the repair; 1 problems are left, one line each; 2 there is no such store.
@@ -58,23 +70,39 @@ def command(
         say([f"would check every file of {store.url}"])
         return
     if is_repair and not dry_run:
-        put_all_back(store.storage)
+        with held(store, ALONE, wait) as progress:
+            is_well = _repair(store, sample, placement, progress)
+    else:
+        is_well = _report(store, sample, is_repair)
+    if not is_well:
+        context.exit(1)
+
+
+def _report(store: Store, sample: int, is_repair: bool) -> bool:
+    """Say what is wrong, and what a repair would do; whether all is well."""
     problems, summary = _check(store, sample)
     say(str(problem) for problem in problems)
     if not problems:
         say([summary])
-        return
-    if not is_repair:
-        say([f"{len(problems)} problems; `neuronmill verify --store {store.url} --repair` mends them"])
-        context.exit(1)
-    if dry_run:
+    elif is_repair:
         pieces = broken_pieces(problems)
         say([*(f"would do again: {piece}" for piece in pieces), f"{len(problems)} problems, {len(pieces)} pieces"])
-        context.exit(1)
-    report = repair(store, problems, _executor(store, placement), ConsoleProgress())
+    else:
+        say([f"{len(problems)} problems; `neuronmill verify --store {store.url} --repair` mends them"])
+    return not problems
+
+
+def _repair(store: Store, sample: int, placement: dict[str, Any], progress: Progress) -> bool:
+    """Check, and do again what is broken; whether all is well then."""
+    put_all_back(store.storage)
+    problems, summary = _check(store, sample)
+    say(str(problem) for problem in problems)
+    if not problems:
+        say([summary])
+        return True
+    report = repair(store, problems, _executor(store, placement), progress)
     _say_repaired(store, report)
-    if report.failed:
-        context.exit(1)
+    return not report.failed
 
 
 def _check(store: Store, sample: int) -> tuple[list[Problem], str]:

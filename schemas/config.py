@@ -51,9 +51,10 @@ class CorpusConfig(Section):
 
     sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
     """Sources in order; a plain string or `{path, split}` each."""
-    format: Literal["auto", "text", "jsonl", "parquet", "conllu", "conll", "paired", "sentences"] = "auto"
+    format: Literal["auto", "text", "jsonl", "parquet", "conllu", "conll", "paired", "sentences", "import"] = "auto"
     """`text` plain text; `jsonl`/`parquet` one document a record; `conllu`; `conll` columns `word<TAB>label…`; `paired`
-    word file and label file, one sentence a line; `sentences` JSONL or Parquet, one a record. `auto` goes by name."""
+    word file and label file, one sentence a line; `sentences` JSONL or Parquet, one a record. `auto` goes by name.
+    `import` stands in stores that `neuronmill import` made and is not for configs."""
     columns: tuple[str, ...] = ()
     """Names of the label columns after the word (`conll`), of the word layers of `sentences` records, or of the label
     files of `paired` word files: `FILE.NAME` or `STEM.NAME`."""
@@ -251,8 +252,11 @@ class ConceptConfig(Section):
     """Word list."""
     sql: str | None = None
     """One SQL expression over the columns of the words table, e.g. `upos = 'NOUN' AND length(word) > 8`."""
+    value: str | None = None
+    """Only this value of `layer` (or of the label)."""
     name: str | None = None
-    """Name of the concept; needed for `regex`, `words` and `sql`."""
+    """Name of the concept, needed for `regex`, `words` and `sql` and optional with `value`; elsewhere it stands in
+    place of the layer's name before `=`."""
     ignore_case: bool = False
     """Ignore case (`regex`, `words`)."""
     min_count: Annotated[int, Field(ge=1)] = 1
@@ -272,6 +276,8 @@ class ConceptConfig(Section):
                 "a concept takes exactly one of layer, sentence_label, document_label, regex, words, sql; "
                 f"got {kinds or 'none'}"
             )
+        if self.value is not None and kinds[0] in ("regex", "words", "sql"):
+            raise ValueError(f"`value` picks a value of `layer` or of a label, and a `{kinds[0]}` concept has none")
         if kinds[0] in ("regex", "words", "sql") and not self.name:
             raise ValueError(f"a `{kinds[0]}` concept needs `name`")
         return self

@@ -5,12 +5,14 @@
     │   ├── ConfigError             a config key: unknown, ill-typed, out of range, or in conflict with an existing run
     │   └── QueryError              SQL of a user: malformed, forbidden, or over its limits
     ├── CorpusError                 a corpus cannot be read as declared; names file:line
+    ├── ExchangeError               a file of another program cannot be imported, or not be written as asked
     ├── ConceptError                a concept cannot be compiled: unknown layer, no positives, bad predicate
     ├── ModelError                  a model cannot be loaded or captured as asked
     ├── ActivationError             the model produced a value that must not be stored (NaN, inf, overflow)
     ├── StoreError                  the store cannot be opened, written or trusted
     │   ├── StoreLocationError      there is no store at the path, or something else in its place
     │   ├── SchemaVersionError      the store was written by another schema version
+    │   ├── LeaseError              another command is at work on the same run, or has taken it over
     │   └── IntegrityError          a file does not match its receipt
     └── IncompleteError             the work ended with shards missing; a rerun resumes (exit code 1)
 
@@ -46,6 +48,12 @@ class CorpusError(NeuronmillError):
     exit_code = 2
 
 
+class ExchangeError(NeuronmillError):
+    """A file of another program cannot be imported as declared, or an export cannot be written; names the file."""
+
+    exit_code = 2
+
+
 class ConceptError(NeuronmillError):
     """A concept cannot be compiled."""
 
@@ -76,6 +84,10 @@ class SchemaVersionError(StoreError):
     """The store was written by another schema version."""
 
     exit_code = 2
+
+
+class LeaseError(StoreError):
+    """Another command is at work on the same run or store, or has taken it over."""
 
 
 class IntegrityError(StoreError):

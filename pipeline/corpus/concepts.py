@@ -43,8 +43,9 @@ def resolve_concepts(config: ConceptsConfig, summary: CorpusSummary) -> list[Con
     """All concepts of a config over a corpus, in the config's order, values of a layer by frequency.
 
     Values of a word layer become ``layer=value``, of a sentence label ``sentence:label=value``, of a document label
-    ``document:label=value``; `name` replaces what stands before ``=``. Raises :class:`ConceptError` for an unknown
-    layer, an open-ended one, a source that leaves no value, an invalid pattern, and a name given twice.
+    ``document:label=value``; `name` replaces what stands before ``=``, and is the whole name of a single `value`.
+    Raises :class:`ConceptError` for an unknown layer, an open-ended one, a source that leaves no value, an invalid
+    pattern, and a name given twice.
     """
     concepts: list[Concept] = []
     for index, item in enumerate(config.include):
@@ -104,9 +105,14 @@ def _values(
         )
     merged = merged_values(available[layer], config.exclude_values, iob=config.iob and kind == "layer")
     low, high = item.min_count, item.max_count
-    kept = {v: (raw, n) for v, (raw, n) in merged.items() if n >= low and (high is None or n <= high)}
+    kept = {
+        v: (raw, n)
+        for v, (raw, n) in merged.items()
+        if n >= low and (high is None or n <= high) and item.value in (None, v)
+    }
     if not kept:
         limits = f"min_count {low}" + (f", max_count {high}" if high is not None else "")
+        limits += f", value {item.value!r}" if item.value is not None else ""
         top = ", ".join(f"{v!r} {n}×" for v, (_, n) in list(merged.items())[:5]) or "none but excluded ones"
         raise ConceptError(
             f"{key}.{option}: no value of {layer!r} is left as a concept under {limits}; it has {top}; relax them"
@@ -115,7 +121,7 @@ def _values(
     ordered = sorted(kept.items(), key=lambda entry: (-entry[1][1], entry[0]))
     return [
         Concept(
-            name=f"{prefix}={value}",
+            name=item.name if item.name and item.value is not None else f"{prefix}={value}",
             kind=kind,
             layer=layer,
             value=value,

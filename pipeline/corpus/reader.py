@@ -79,6 +79,11 @@ def read_passages(config: CorpusConfig, quarantine: Handler | None = None) -> It
 
 def format_of(source: Source, config: CorpusConfig) -> str:
     """The config's format, or for `auto` what the file's name says, compression suffix aside."""
+    if config.format == "import":
+        raise ConfigError(
+            "corpus.format: `import` stands in stores that `neuronmill import` made; the rows are in the store: "
+            "work on it with --store, or name the format of a corpus"
+        )
     if config.format != "auto":
         return config.format
     suffix = _suffix(source.relative)

@@ -34,6 +34,8 @@ class Sentence:
     split: str | None = None
     source: str = ""
     line: int = 0
+    positions: tuple[int, ...] | None = None
+    """Increasing positions of the words; ``None`` is 0, 1, 2, …"""
 
 
 @dataclass(frozen=True, slots=True)

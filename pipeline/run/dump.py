@@ -20,6 +20,7 @@ from pipeline.run.activation_files import LayerFiles, layer_blocks
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
+from pipeline.run.plans import refuse_imported
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
@@ -162,6 +163,7 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
 
     Raises :class:`~schemas.errors.IncompleteError` when shards are missing at the end; all others are kept.
     """
+    refuse_imported(plan)
     tasks = unfinished_shards(plan, store)
     if tasks:
         refuse_other_libraries(plan)

@@ -121,6 +121,10 @@ def require_dump(plan: Plan, store: Store) -> None:
     """Raise :class:`IncompleteError` unless every shard of the plan is in the manifest."""
     component, layer = plan.capture.targets[0]
     missing = missing_shards(plan, store.files("activations", plan.run_id, component=component, layer=layer))
+    if missing and plan.is_imported:
+        raise IncompleteError(
+            f"model {plan.model}: its last import did not come to its end; start the same `neuronmill import` again"
+        )
     if missing:
         raise IncompleteError(
             f"run {plan.run_id} ({plan.model}): {len(missing)} of {len(plan.shards)} shards are not dumped yet; "

@@ -12,10 +12,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.corpus.sentence import Quarantined, Sentence
-from pipeline.extract.tokenizer import EncodedSentence, Encoder
+from pipeline.extract.tokenizer import EncodedSentence, SentenceInput
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import corpus_file
 from pipeline.store.receipts import Receipt
@@ -29,6 +29,13 @@ ENCODE_BATCH = 512
 TOKENS_PER_SHARD = 2**20
 #: Characters handed to it at once, unless one sentence alone has more: a token takes some hundred bytes there.
 ENCODE_CHARACTERS = 1 << 20
+
+
+class SentenceEncoder(Protocol):
+    """What makes the tokens of sentences: a tokenizer, or the words as they are."""
+
+    def encode(self, sentences: Sequence[SentenceInput]) -> Sequence[Any]:
+        """One encoded sentence each; raises :class:`CorpusError` for one that cannot be."""
 
 
 @dataclass
@@ -116,7 +123,7 @@ def _place(sentence: Sentence, position: Position, content: ShardContent) -> Non
 
 
 def _encoded(
-    sentences: Iterator[Sentence], encoder: Encoder, skip: bool
+    sentences: Iterator[Sentence], encoder: SentenceEncoder, skip: bool
 ) -> Iterator[tuple[Sentence, EncodedSentence | Quarantined]]:
     """Sentences with their tokens; with ``skip``, those that the encoder refuses come with what is wrong."""
     for batch in _batches(sentences):
@@ -143,15 +150,16 @@ def _batches(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
         yield batch
 
 
-def _encode_one(sentence: Sentence, encoder: Encoder, skip: bool) -> EncodedSentence | Quarantined:
+def _encode_one(sentence: Sentence, encoder: SentenceEncoder, skip: bool) -> EncodedSentence | Quarantined:
     """Encode one sentence; one that is refused is described, or raises an error with its file and line."""
     try:
-        return encoder.encode([(sentence.text, sentence.words, sentence.spans)])[0]
+        encoded: EncodedSentence = encoder.encode([(sentence.text, sentence.words, sentence.spans)])[0]
     except CorpusError as error:
         if skip:
             excerpt = sentence.text[:200].encode("utf-8", "backslashreplace").decode()
             return Quarantined(sentence.source, sentence.line, str(error), excerpt, "")
         raise CorpusError(f"{sentence.source}:{sentence.line}: {error}") from error
+    return encoded
 
 
 def _resume(sentences: Iterator[Sentence], finished: Sequence[dict[str, Any]]) -> Position:
@@ -168,8 +176,8 @@ def _resume(sentences: Iterator[Sentence], finished: Sequence[dict[str, Any]]) -
 
 def cut_shards(
     sentences: Iterator[Sentence],
-    encoder: Encoder,
-    count_rows: Callable[[EncodedSentence, int], int],
+    encoder: SentenceEncoder,
+    count_rows: Callable[[Any, int], int],
     rows_per_shard: int,
     finished: Sequence[dict[str, Any]] = (),
     skip: bool = False,
@@ -252,7 +260,7 @@ def _word_columns(content: ShardContent, layers: tuple[str, ...]) -> dict[str, A
         columns["word_id"].extend(range(first_word, first_word + n))
         columns["sentence_id"].extend([sentence_id] * n)
         columns["document_id"].extend([document_id] * n)
-        columns["position"].extend(range(n))
+        columns["position"].extend(range(n) if sentence.positions is None else sentence.positions)
         columns["word"].extend(sentence.words)
         columns["start"].extend(start for start, _ in sentence.spans)
         columns["end"].extend(end for _, end in sentence.spans)

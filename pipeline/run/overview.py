@@ -14,15 +14,18 @@ _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"
 
 def overview(plan: Plan, store: Store) -> list[str]:
     """One line for the run, one for the dump, one for the tables of results."""
-    finished = read_finished(plan, store)
-    missing = [shard for shard in plan.shards if shard.key not in finished]
+    if plan.is_imported:
+        dumped = {f"shard-{file.shard:05d}" for file in store.files("activations", plan.run_id)}
+    else:
+        dumped = read_finished(plan, store)
+    missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {n_bytes / 1e9:,.2f} GB" if missing else "all done"
     done = [stage for stage, table in _TABLES.items() if store.files(table, plan.run_id)]
     left = [stage for stage in _TABLES if stage not in done]
     return [
         f"run {plan.run_id} ({plan.model}) in {store.url}: {plan.n_rows:,} rows, {len(plan.capture.targets)} layers",
-        f"dump: {len(plan.shards)} shards, {to_do}",
+        f"{'import' if plan.is_imported else 'dump'}: {len(plan.shards)} shards, {to_do}",
         f"results: {', '.join(done) or 'none'} done; {', '.join(left) or 'none'} to do",
     ]
 

@@ -232,12 +232,12 @@ def scratch_store(store: Store) -> Iterator[Store]:
         with store.staging() as staging:
             yield Store.create(str(staging.folder / "pilot"))
         return
-    scratch = Store.create(f"{store.url}/{STAGING}/{owned_name('pilot')}")
+    folder = f"{STAGING}/{owned_name('pilot')}"
     try:
-        yield scratch
+        yield Store.create(f"{store.url}/{folder}")
     finally:
-        for path in scratch.storage.list(""):
-            scratch.storage.delete(path)
+        for path in store.storage.list(folder):
+            store.storage.delete(path)
 
 
 def tune_token_budget(plan: Plan, store: Store) -> tuple[int, dict[int, float]]:

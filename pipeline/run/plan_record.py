@@ -20,6 +20,8 @@ from schemas.errors import SchemaVersionError
 
 #: Bytes that say which neuron and row a value of a sparse file is of.
 _BYTES_OF_PLACE = 1
+#: Architecture of a model whose activations were imported.
+IMPORTED = "imported"
 
 
 def library_versions() -> dict[str, str]:
@@ -170,6 +172,11 @@ class Plan:
     sae_paths: dict[str, str]
     """Where the files of sparse autoencoders were at planning, absolute."""
     config: Config
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the activations were imported; there is no model then to dump."""
+        return self.model_info.architecture == IMPORTED
 
     @property
     def n_rows(self) -> int:

@@ -31,7 +31,7 @@ from pipeline.run.corpus_record import (
 from pipeline.run.labelling import check_concepts, label
 from pipeline.run.pilot import tune_token_budget
 from pipeline.run.plan_record import Capture, Plan, ShardPlan, library_versions
-from pipeline.run.plans import load_plan, planned_models, refuse_changes, save_plan
+from pipeline.run.plans import load_plan, planned_models, refuse_changes, refuse_imported, save_plan
 from pipeline.run.progress import Progress
 from pipeline.run.row_space import RowSpace, cut_id, row_space_id
 from pipeline.run.shards import write_quarantine, write_shards
@@ -100,6 +100,7 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     """
     earlier = load_plan(store, config.model_alias) if config.model_alias in planned_models(store) else None
     if earlier:
+        refuse_imported(earlier)
         refuse_changes(earlier, config)
     info = describe_model(config.model, config.dump.modules)
     saes = describe_saes(config.dump, info)

@@ -61,6 +61,34 @@ def save_plan(store: Store, plan: Plan) -> None:
     save_settings(store, plan)
 
 
+def extend_plan(store: Store, plan: Plan) -> None:
+    """Write the plan of an imported model, in place of the one before it: the one step in which its layers grow.
+
+    Raises :class:`ConfigError` if another command changed it meanwhile.
+    """
+    path = _plan_path(plan.model)
+    if not store.put_json_new(path, plan.to_json()):
+        payload = store.storage.read(path)
+        found = Plan.from_json(json.loads(payload))
+        is_extended = set(found.capture.targets) <= set(plan.capture.targets)
+        if not is_extended or not store.replace_json(path, plan.to_json(), payload):
+            raise ConfigError(
+                f"store {store.url}: another import into model {plan.model!r} finished at the same time; "
+                "start this one again, its finished work is kept"
+            )
+    save_settings(store, plan)
+
+
+def refuse_imported(plan: Plan) -> None:
+    """Raise :class:`ConfigError` for a model whose activations were imported: there is nothing to run or to plan."""
+    if plan.is_imported:
+        raise ConfigError(
+            f"store {plan.config.store}: the activations of model {plan.model!r} were imported, so there is no model "
+            "to run; go on with `neuronmill stats`, `search` and `contexts --store`, or name another `model.alias` or "
+            "`store`"
+        )
+
+
 def save_settings(store: Store, plan: Plan) -> None:
     """Write the latest config beside the plan."""
     settings = {"config": plan.config.model_dump(mode="json")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.run.dump_files import chosen_files, compact_stage
 from pipeline.run.plan_record import Plan
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import run_file
-from pipeline.store.receipts import Receipt
+from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
@@ -52,7 +52,24 @@ def register_dump(plan: Plan, store: Store, stage: str) -> int:
     """
     receipts = store.receipts(stage)
     files = chosen_files(plan, receipts, store.receipts(compact_stage(plan)).values())
-    store.advance("activations", plan.run_id, files)
+    return _register(plan, store, files, receipts)
+
+
+def register_activations(plan: Plan, store: Store, receipts: dict[str, Receipt], replaced: Collection[str] = ()) -> int:
+    """Put the activation files of every shard's receipt into the manifest; returns their bytes.
+
+    In the same step everything of the runs ``replaced`` leaves it.
+    """
+    files = [file for shard in plan.shards for file in receipts[shard.key].files]
+    return _register(plan, store, files, receipts, replaced)
+
+
+def _register(
+    plan: Plan, store: Store, files: list[FileEntry], receipts: dict[str, Receipt], replaced: Collection[str] = ()
+) -> int:
+    tables = store.manifest().tables
+    left = {(table, run): () for table, scopes in tables.items() for run in scopes if run in replaced}
+    store.advance_all({**left, ("activations", plan.run_id): files})
     if all(shard.key in receipts for shard in plan.shards):
         columns = _shard_columns(plan, receipts)
         write_run_table(store, plan, "shards", columns, fingerprint(columns=columns)[:12])

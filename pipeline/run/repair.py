@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.run.analyses import Analysis, analyses
-from pipeline.run.dump_files import compact_stage, dump_stage
+from pipeline.run.dump_files import dump_stage
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan
@@ -170,7 +170,9 @@ class _Repair:
         listed |= {entry.path for manifest in vouchers.snapshots.values() for entry in manifest.entries()}
         for path in self.left:
             receipt = vouchers.receipts.get(path)
-            if receipt is None:
+            if receipt is not None and receipt.stage.startswith("import-"):
+                self.report.failed[path] = "was imported; delete this receipt and start the same import again"
+            elif receipt is None:
                 self.report.failed[path] = "nothing that is planned here makes this piece; start what made it again"
             elif any(entry.path in listed for entry in receipt.files):
                 self.report.failed[path] = (

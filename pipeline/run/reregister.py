@@ -10,7 +10,7 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, show_finished
 from pipeline.run.row_space import claim_row_space
-from pipeline.run.shards import register_shards
+from pipeline.run.shards import register_rows
 from pipeline.run.statistics import statistics_stage
 from pipeline.run.work import Executor
 from pipeline.store.store import Store
@@ -20,7 +20,7 @@ from schemas.errors import ConceptError, ConfigError
 def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress) -> None:
     """List in the manifest whatever the plan and its settings have finished; no work is done again."""
     capture = plan.capture
-    register_shards(store, claim_row_space(store, plan.row_space, capture.unit, capture.pooling, capture.sample))
+    register_rows(store, claim_row_space(store, plan.row_space, capture.unit, capture.pooling, capture.sample))
     for receipt in store.receipts("quarantine").values():
         store.advance("quarantine", "corpus", receipt.files)
     labelled = store.receipts(planned_concepts(plan, store).stage)

@@ -45,7 +45,7 @@ def write_shards(
     progress.start("plan", record.summary.n_sentences, "sentences", n_finished)
     writer = _read_corpus_tables if is_cut(store) else _cut_corpus
     space, shards = writer(store, record, space_id, capture, encoder, finished, progress)
-    register_shards(store, space)
+    register_rows(store, space)
     progress.finish(f"{sum(shard.n_rows for shard in shards):,} rows in {len(shards)} shards")
     return space, tuple(shards)
 
@@ -120,7 +120,7 @@ def _next_row(space: RowSpace, shards: list[ShardPlan]) -> int:
     return shards[-1].first_row + shards[-1].n_rows if shards else space.first_row
 
 
-def register_shards(store: Store, space: RowSpace) -> None:
+def register_rows(store: Store, space: RowSpace) -> None:
     """Show the finished tables to readers."""
     changes: dict[tuple[str, str], tuple[FileEntry, ...]] = {}
     for stage, scope, tables in (

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.store import paths
-from pipeline.store.remote_storage import ERRORS, RemoteStorage
+from pipeline.store.remote_storage import RemoteStorage
+from pipeline.store.retries import ERRORS
 from pipeline.store.storage import LocalStorage, Storage
 from schemas.errors import StoreError
 from schemas.tables import TABLES
@@ -22,8 +23,8 @@ from schemas.tables import TABLES
 DATA = frozenset({*TABLES, "activations", "states"})
 #: Folders whose files are records themselves, or are minded by what writes them.
 _RECORDS = frozenset({
-    paths.RECEIPTS, paths.MANIFESTS, paths.SNAPSHOTS, paths.REPAIRS, "plans", "settings", "rowspaces", "failures",
-    "leases",
+    paths.RECEIPTS, paths.MANIFESTS, paths.SNAPSHOTS, paths.REPAIRS, paths.FAILURES, paths.LEASES, "plans", "settings",
+    "rowspaces", "imports",
 })  # fmt: skip
 #: Not looked into: staging is swept by its owners' names, annotated text is a corpus.
 _CLOSED = frozenset({paths.STAGING, "annotated"})

@@ -46,6 +46,11 @@ def has_ended(name: str) -> bool | None:
     return None if owner is None else not _is_running(owner)
 
 
+def is_of_this_process(name: str) -> bool:
+    """Whether ``name`` was made by this process, or by an earlier one of this machine with the same number."""
+    return _owner(name) == os.getpid()
+
+
 def _owner(name: str) -> int | None:
     """The process behind a name of this machine."""
     parts = name.rsplit("-", 3)

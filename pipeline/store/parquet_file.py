@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ from schemas.errors import IntegrityError, StoreError
 
 def write_parquet(path: Path | str, table: pa.Table, **options: Any) -> None:
     """Write ``table`` with pyarrow's ``options``; :class:`StoreError` if that cannot be done."""
-    try:
+    with writing(path):
         pq.write_table(table, path, **options)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """What goes wrong with the disk inside is a :class:`StoreError` that names ``path``."""
+    try:
+        yield
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written: {error}; check the disk's space and rights, and run again"

@@ -19,6 +19,7 @@ RECEIPTS = "receipts"
 FAILURES = "failures"
 SNAPSHOTS = "snapshots"
 REPAIRS = "repairs"
+LEASES = "leases"
 DATABASE = "neuronmill.duckdb"
 
 _PART = re.compile(r"(?!.*=(?:\.|$))[A-Za-z0-9_][A-Za-z0-9._=,+-]*")
@@ -105,6 +106,11 @@ def receipt_file(stage: str, key: str) -> str:
 def failure_file(stage: str, key: str) -> str:
     """The record that piece ``key`` of ``stage`` failed."""
     return checked(f"{FAILURES}/{stage}/{key}.json")
+
+
+def lease_file(name: str) -> str:
+    """The record of the holder of lease ``name``."""
+    return checked(f"{LEASES}/{name}.json")
 
 
 def manifest_file(number: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy.typing as npt
@@ -17,11 +18,13 @@ import numpy.typing as npt
 _MAX_HEADER = 64
 
 
-def read_plain_columns(path: str, metadata: Any, columns: Sequence[int], into: npt.NDArray[Any]) -> bool:
+def read_plain_columns(
+    path: str, metadata: Any, columns: Sequence[int], into: npt.NDArray[Any], n_threads: int = 1
+) -> bool:
     """Read ``columns`` (by their numbers) of the local file ``path`` into the rows of ``into``, (n, T) C-contiguous.
 
-    ``metadata``: the file's Parquet footer. False, with ``into`` in any state, if a chunk is not a single plain page
-    of exactly T values of that size; another reader has to be asked then.
+    ``metadata``: the file's Parquet footer; ``n_threads`` share the columns. False, with ``into`` in any state, if a
+    chunk is not a single plain page of exactly T values of that size; another reader has to be asked then.
     """
     if metadata.num_row_groups != 1:
         return False
@@ -32,7 +35,11 @@ def read_plain_columns(path: str, metadata: Any, columns: Sequence[int], into: n
         return False
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return all(_read(descriptor, chunk, row) for chunk, row in zip(chunks, into, strict=True))
+        if n_threads == 1:
+            return _read_all(descriptor, chunks, into)
+        parts = [slice(len(chunks) * t // n_threads, len(chunks) * (t + 1) // n_threads) for t in range(n_threads)]
+        with ThreadPoolExecutor(n_threads) as pool:  # reading leaves Python's lock alone
+            return all(pool.map(lambda part: _read_all(descriptor, chunks[part], into[part]), parts))
     finally:
         os.close(descriptor)
 
@@ -44,6 +51,10 @@ def _is_plain(chunk: Any, n_bytes: int) -> bool:
         and "PLAIN" in chunk.encodings
         and 0 < chunk.total_compressed_size - n_bytes <= _MAX_HEADER
     )
+
+
+def _read_all(descriptor: int, chunks: Sequence[Any], into: npt.NDArray[Any]) -> bool:
+    return all(_read(descriptor, chunk, row) for chunk, row in zip(chunks, into, strict=True))
 
 
 def _read(descriptor: int, chunk: Any, row: npt.NDArray[Any]) -> bool:

@@ -106,6 +106,7 @@ def snapshot_id(manifest: Manifest) -> str:
 
 def _move_current(store: Store, snapshot: str, manifest: Manifest) -> None:
     """Make ``CURRENT`` name ``snapshot``, unless it names a newer one by now."""
+    store.check_lease()
     storage, content = store.storage, f"{snapshot}\n".encode()
     for _ in range(_MAX_CONFLICTS):
         if storage.put_new(paths.CURRENT_FILE, content):

@@ -1,8 +1,8 @@
 """Staging: where a piece of work writes its files before they become part of the store.
 
-A local store stages inside itself (``staging/<token>/``, so the commit is a rename); a remote one in the machine's
-temporary folder (the commit is an upload). Nothing reads a staging folder; what a killed process leaves there is
-removed by :func:`sweep_staging`.
+A local store stages inside itself (``staging/<owner>/``, so the commit is a rename); a remote one in the machine's
+temporary folder (``neuronmill-work-<owner>/``; the commit is an upload, large files in parts). Nothing reads a staging
+folder; what a killed process leaves there, or of an upload, is removed by :func:`sweep_staging`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.store.owners import is_abandoned, owned_name, owned_prefix
+from pipeline.store.owners import ABANDONED_SECONDS, has_ended, is_abandoned, owned_name, owned_prefix
 from pipeline.store.paths import LOCKS, STAGING, checked
+from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import LocalStorage, Storage
 
 #: Kind of the folders of remote stores, in the machine's temporary folder.
@@ -53,13 +54,14 @@ class Staging:
 
 
 def sweep_staging(storage: Storage) -> int:
-    """Remove what killed processes left in staging; returns how many things that were.
+    """Remove what killed processes left of unfinished work; returns how many things that were.
 
     What a process of this machine left goes as soon as the process has ended, what other machines left after a day
     (:func:`pipeline.store.owners.is_abandoned`), so that a shared disk keeps their commits in flight. For a remote
-    store, that is this user's staging in the machine's temporary folder, for whatever store it was.
+    store, that is this user's staging in the machine's temporary folder, for whatever store it was; uploads in parts go
+    when they were not finished within a day.
     """
-    removed = 0
+    removed = _sweep_remote(storage) if isinstance(storage, RemoteStorage) else 0
     for entry in _abandoned(storage):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -97,3 +99,14 @@ def _is_mine(storage: Storage, entry: Path) -> bool:
     with suppress(FileNotFoundError):
         return storage.is_local or entry.lstat().st_uid == os.getuid()
     return False
+
+
+def _sweep_remote(storage: RemoteStorage) -> int:
+    """Uploads in parts that nobody will finish, and files below the remote ``staging/`` (a pilot's)."""
+    removed = storage.abort_stale_uploads(ABANDONED_SECONDS)
+    for path in storage.list(STAGING):
+        ended = has_ended(path.split("/")[1])
+        if storage.age(path) > ABANDONED_SECONDS if ended is None else ended:
+            storage.delete(path)
+            removed += 1
+    return removed

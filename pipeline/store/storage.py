@@ -59,6 +59,13 @@ class Storage(ABC):
         """Size in bytes; :class:`StoreError` if there is no such file."""
 
     @abstractmethod
+    def age(self, path: str) -> float:
+        """Seconds since ``path`` was written, both moments by the storage's clock, not by that of this machine.
+
+        Raises :class:`StoreError` if there is no such file.
+        """
+
+    @abstractmethod
     def list(self, folder: str) -> list[str]:
         """Paths of all files below ``folder``, sorted; empty if there is no such folder."""
 
@@ -179,6 +186,14 @@ class LocalStorage(Storage):
             return (self.folder / checked(path)).stat().st_size
         except OSError as error:
             raise self._failed("read", path, error) from error
+
+    def age(self, path: str) -> float:
+        """See :meth:`Storage.age`; a file written now tells what time it is on a disk shared by many machines."""
+        with self._temporary(b"") as now:
+            try:
+                return max(now.stat().st_mtime - (self.folder / checked(path)).stat().st_mtime, 0.0)
+            except OSError as error:
+                raise self._failed("read", path, error) from error
 
     def list(self, folder: str) -> list[str]:
         """See :meth:`Storage.list`."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from pipeline.store import paths
 from pipeline.store.footer import ActivationFooter
 from pipeline.store.immutability import refuse_overwrite
+from pipeline.store.lease import Lease
 from pipeline.store.manifest import Changes, Manifest, ManifestLog
 from pipeline.store.open_storage import open_storage
 from pipeline.store.parquet import ActivationReader, read_table
@@ -51,6 +52,7 @@ class Store:
         self.storage = storage
         self._manifests = ManifestLog(storage)
         self._pinned = manifest
+        self._lease: Lease | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.storage.root, None if self._pinned is None else self._pinned.number)
@@ -101,6 +103,26 @@ class Store:
     def url(self) -> str:
         """Folder or URL of the store."""
         return self.storage.root
+
+    @contextmanager
+    def holding(
+        self, name: str, *, command: str, wait: float = 0.0, tell: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Lease]:
+        """Hold lease ``name`` (:mod:`pipeline.store.lease`); meanwhile the manifest advances only while it is held.
+
+        Raises :class:`LeaseError` if another command holds it, or one that excludes it, for ``wait`` seconds more.
+        """
+        with Lease(self.storage, name, command=command, wait=wait, tell=tell) as lease:
+            self._lease = lease
+            try:
+                yield lease
+            finally:
+                self._lease = None
+
+    def check_lease(self) -> None:
+        """Raise :class:`LeaseError` if the lease of :meth:`holding` was lost; nothing without one."""
+        if self._lease is not None:
+            self._lease.check()
 
     def check_space(self, n_bytes: int) -> None:
         """Raise :class:`StoreError` if ``n_bytes`` more do not fit (local stores; a remote one is not asked)."""
@@ -215,13 +237,15 @@ class Store:
     def advance_all(self, changes: Changes) -> Manifest:
         """Replace the files of several (table, scope) pairs in one new manifest: readers see all of it or nothing.
 
-        Raises :class:`StoreError` on a pinned store, which would not see it.
+        Raises :class:`StoreError` on a pinned store, which would not see it, and :class:`LeaseError` if the lease of
+        :meth:`holding` was lost.
         """
         if self._pinned is not None:
             raise StoreError(
                 f"store {self.url}: is pinned to manifest {self._pinned.number} and cannot advance it; "
                 "advance the store that `pinned()` was called on"
             )
+        self.check_lease()
         return self._manifests.advance(changes)
 
     def files(self, table: str, scope: str | None = None, **partitions: str | int) -> list[FileEntry]:
@@ -261,6 +285,10 @@ class Store:
     def put_json(self, path: str, record: Any) -> None:
         """Write or replace a JSON record."""
         self.storage.put(path, _json_bytes(record))
+
+    def replace_json(self, path: str, record: Any, expected: bytes) -> bool:
+        """Replace a JSON record if its bytes are still ``expected``; False (and nothing written) if they are not."""
+        return self.storage.swap(path, _json_bytes(record), expected)
 
     def activation_reader(self, *, threads: bool = False) -> ActivationReader:
         """A reader of activation blocks that keeps footers; one per process."""

@@ -34,7 +34,7 @@ _SCALARS = {
 def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manifest: Manifest) -> None:
     """Create all views of this manifest in the connection's current schema."""
     if isinstance(storage, RemoteStorage):
-        connection.register_filesystem(storage.filesystem)
+        connection.register_filesystem(storage.reading_filesystem())
     for table in TABLES:
         entries = manifest.files(table)
         body = table_select(table, entries, storage) if entries else empty_select(table)

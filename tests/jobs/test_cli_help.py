@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 import pytest
 from command import neuronmill
 
-from jobs.main import COMMANDS
+from jobs.main import COMMANDS, cli
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -17,7 +15,8 @@ def test_every_command_explains_itself(name: str) -> None:
     assert result.code == 0
     assert result.out.startswith(f"Usage: neuronmill {name} [OPTIONS]")
     assert max(map(len, result.out.splitlines())) <= 110
-    command: click.Command = importlib.import_module(f"jobs.{name}").command
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
     assert command.help
     first = command.help.strip().splitlines()[0]
     assert first[0].isupper()

@@ -81,7 +81,9 @@ def test_from_plan_to_snapshot(found):
     files = store.files("activations", plan.run_id)
     assert stage(status, "dump").n_rows == plan.n_rows
     assert stage(status, "dump").sample.n_bytes == sum(file.n_bytes for file in files)
-    assert stage(status, "stats").total == sum(plan.capture.n_neurons(component) for component, _ in plan.capture.targets)
+    assert stage(status, "stats").total == sum(
+        plan.capture.n_neurons(component) for component, _ in plan.capture.targets
+    )
     assert "snapshot: none" in text(store)
     snapshot = publish(store)
     status = read_status(store)

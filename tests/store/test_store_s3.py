@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from s3_server import BUCKET, running_server, talking_to
 
 from pipeline.store import Store
 from pipeline.store.gc import GcOptions, collect
@@ -16,30 +17,15 @@ from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.sql import run_user_sql
 from pipeline.store.verify import verify
 
-pytest.importorskip("s3fs", reason="needs the extra `s3`")
-moto_server = pytest.importorskip("moto.server", reason="needs moto[server], of the extra `dev`")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        import boto3
-
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="mill")
-        client.close()
-        yield "s3://mill"
-    server.stop()
+    with running_server() as url, talking_to(url):
+        yield f"s3://{BUCKET}"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_whole_store_on_s3(bucket: str, fill_store: Callable[[Store], None]) -> None:
     store = Store.create(f"{bucket}/store")
     fill_store(store)
@@ -75,7 +61,6 @@ def _find_damage(store: Store) -> None:
     assert sorted(problem.rule for problem in verify(store)) == ["missing", "n_bytes", "sha256"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_one_winner_on_s3(bucket: str) -> None:
     storage = Store.create(f"{bucket}/race").storage
     wins: list[int] = []
@@ -103,8 +88,8 @@ class _Overtaken(RemoteStorage):
     def swap(self, path: str, payload: bytes, expected: bytes) -> bool:
         cat_file = self.filesystem.cat_file
 
-        def overtaken(name: str) -> bytes:
-            content: bytes = cat_file(name)
+        def overtaken(name: str, **options: int) -> bytes:
+            content: bytes = cat_file(name, **options)
             if not self.is_overtaken:
                 self.is_overtaken = True
                 self.put(path, b"faster\n")
@@ -117,7 +102,6 @@ class _Overtaken(RemoteStorage):
             self.filesystem.cat_file = cat_file
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_swap_on_s3_compares_on_the_server(bucket: str) -> None:
     storage = _Overtaken(f"{bucket}/swap")
     assert not storage.swap("CURRENT", b"new\n", expected=b"old\n")

@@ -135,3 +135,19 @@ def test_making_a_store_sweeps_what_others_left(tmp_path: Path, monkeypatch: pyt
     (tmp_path / _name("neuronmill-work", process=ended)).mkdir()
     Store.create("memory://sweep/again")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_staging_of_remote_stores(ended: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    storage = Store.create("memory://sweep/store").storage
+    assert sweep_staging(storage) == 0
+    left, theirs, mine = (
+        f"staging/{name}/store.json"
+        for name in (_name("pilot", process=ended), _name("pilot", machine=OTHER_MACHINE), _name("pilot"))
+    )
+    for path in (left, theirs, mine):
+        storage.put(path, b"")
+    assert sweep_staging(storage) == 1
+    assert storage.list("staging") == sorted([theirs, mine])
+    for path in (theirs, mine):
+        storage.delete(path)

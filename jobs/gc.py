@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import click
 
 from jobs.console import human_bytes, say
 from jobs.held_store import held
 from jobs.options import dry_run_option, store_option, wait_option
-from pipeline.run.live_stages import live_stages
+from pipeline.run.live_stages import live_stages, replaced_receipts
 from pipeline.store.gc import Garbage, GcOptions, collect
 from pipeline.store.lease import ALONE
 from pipeline.store.store import Store
@@ -49,7 +50,8 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option(
     "--superseded",
     is_flag=True,
-    help="Remove analyses of earlier settings that no manifest and no snapshot shows, too.",
+    help="Remove analyses of earlier settings, too, and activations that are in long files now, where no manifest and "
+    "no snapshot shows them.",
 )
 @click.option(
     "--keep-snapshots",
@@ -69,19 +71,21 @@ def command(
       files of tables and activations that no receipt, manifest in use or snapshot lists (of killed commands)
       staging of processes that have ended, or, if another machine's, that nothing has touched for a day
       manifests other than the last ten that no reader can have opened within the grace period
-      with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings
+      with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings,
+        and of activations that `neuronmill compact` has rewritten as long files
       with --keep-snapshots K: older snapshots
 
     It works alone: while a command works on a run of the store it refuses, or waits with --wait.
 
-    Corpus tables, rows and activations with a receipt are never removed. What is younger than the grace period stays,
-    because a command at work puts files in place before their receipt, and a reader that opened the store within it
-    keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard. What
-    else lies in the folder (other files, links) is named and left alone. --dry-run lists everything that would go.
+    Other activations, rows and corpus tables with a receipt are never removed. What is younger than the grace period
+    stays, because a command at work puts files in place before their receipt, and a reader that opened the store within
+    it keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard.
+    What else lies in the folder (other files, links) is named and left alone. --dry-run lists everything that would go.
     """
     store = Store.open(store_url)
-    live = live_stages(store) if superseded else frozenset[str]()
-    options = GcOptions(older_than, superseded, keep_snapshots, live)
+    options = GcOptions(older_than, superseded, keep_snapshots)
+    if superseded:
+        options = replace(options, live_stages=live_stages(store), replaced=replaced_receipts(store))
     with nullcontext() if dry_run else held(store, ALONE, wait):
         report = collect(store.storage, options, dry_run=dry_run)
     if dry_run:

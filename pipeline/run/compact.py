@@ -7,14 +7,22 @@ them instead of the shards' files, which stay for the snapshots that name them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from pipeline.run.dump_files import Series, all_series, compact_key, compact_stage, dump_stage
+from pipeline.run.dump_files import (
+    Series,
+    all_series,
+    compact_key,
+    compact_stage,
+    compacted_shards,
+    dump_stage,
+    series_of,
+)
 from pipeline.run.failures import FailureLog
 from pipeline.run.fold import require_dump
 from pipeline.run.plan_record import Plan
@@ -25,6 +33,7 @@ from pipeline.store.concatenation import concat_activations
 from pipeline.store.paths import compacted_file
 from pipeline.store.receipts import FileEntry
 from pipeline.store.store import Store
+from schemas.errors import ConfigError
 
 #: Rows of a file, at least (as far as there are so many) and at most, and the decoded bytes between them.
 MIN_ROWS, MAX_ROWS = 32_768, 131_072
@@ -103,6 +112,16 @@ def compact_tasks(plan: Plan, store: Store, rows: int) -> list[CompactTask]:
     return tasks
 
 
+def shard_tasks(plan: Plan, store: Store, keys: Iterable[str]) -> list[CompactTask]:
+    """The files with these receipt keys, made of the shards' own files, all of which must be dumped."""
+    receipts = store.receipts(dump_stage(plan))
+    tasks = []
+    for series, shards in map(compacted_shards, keys):
+        files = [file for number in shards for file in receipts[plan.shards[number].key].files]
+        tasks.append(CompactTask(series, shards, tuple(file for file in files if series_of(file) == series)))
+    return tasks
+
+
 def group_shards(n_rows: Sequence[int], listed: Iterable[Sequence[FileEntry]], rows: int) -> list[range]:
     """Consecutive shards of up to ``rows`` rows together, never ending inside a file of any series.
 
@@ -121,13 +140,42 @@ def group_shards(n_rows: Sequence[int], listed: Iterable[Sequence[FileEntry]], r
     return groups
 
 
+def check_compactable(plan: Plan, store: Store) -> None:
+    """Raise :class:`ConfigError` for activations that are not rewritten, :class:`IncompleteError` for a part dump."""
+    if plan.is_imported:
+        raise ConfigError(
+            f"model {plan.model}: was imported, and an import's files are as long as its --memory-mb allows; import "
+            "into another store with more"
+        )
+    if plan.capture.rule is not None:
+        raise ConfigError(
+            f"model {plan.model}: its files hold a part of the values ({plan.capture.rule}) and say how large that "
+            "part is, shard by shard; only dense float files are rewritten. Nothing was changed"
+        )
+    require_dump(plan, store)
+
+
+def make_files(
+    plan: Plan,
+    store: Store,
+    tasks: Sequence[CompactTask],
+    executor: Executor,
+    on_success: Callable[[Outcome], None],
+) -> None:
+    """Make these long files; raises :class:`~schemas.errors.IncompleteError` when some are missing at the end."""
+    stage = compact_stage(plan)
+    run_tasks(
+        "compact", FailureLog(store, stage), executor, CompactJob(store.url, plan.model, stage), tasks, on_success
+    )
+
+
 def compact(plan: Plan, store: Store, executor: Executor, progress: Progress, rows: int | None = None) -> int:
     """Make the long files that are missing and show them to readers; returns how many files the run then has.
 
-    ``rows``: rows of a file at most, :func:`rows_per_file` by default. Raises
-    :class:`~schemas.errors.IncompleteError` while shards are not dumped, or when files are missing at the end.
+    ``rows``: rows of a file at most, :func:`rows_per_file` by default. Raises like :func:`check_compactable`, and
+    :class:`~schemas.errors.IncompleteError` when files are missing at the end.
     """
-    require_dump(plan, store)
+    check_compactable(plan, store)
     tasks = compact_tasks(plan, store, rows or rows_per_file(plan))
     finished = set(store.receipt_keys(compact_stage(plan)))
     missing = [task for task in tasks if task.key not in finished]
@@ -138,9 +186,7 @@ def compact(plan: Plan, store: Store, executor: Executor, progress: Progress, ro
     def on_success(outcome: Outcome) -> None:
         progress.advance(1, n_rows=(outcome.facts or {})["n_rows"])
 
-    stage = compact_stage(plan)
-    job = CompactJob(store.url, plan.model, stage)
-    run_tasks("compact", FailureLog(store, stage), executor, job, missing, on_success)
+    make_files(plan, store, missing, executor, on_success)
     if tasks:
         register_dump(plan, store, dump_stage(plan))
     n_after = len(store.files("activations", plan.run_id))

@@ -51,6 +51,19 @@ def compact_key(series: Series, shards: range) -> str:
     return f"{series.name}/{shards[0]:05d}-{shards[-1]:05d}"
 
 
+def compacted_shards(key: str) -> tuple[Series, range]:
+    """What :func:`compact_key` was made of."""
+    name, _, shards = key.partition("/")
+    component, layer, block = name.split("-")
+    first, last = shards.split("-")
+    return Series(component, int(layer), int(block)), range(int(first), int(last) + 1)
+
+
+def series_of(file: FileEntry) -> Series:
+    """The series that an activation file is of."""
+    return Series(str(file.component), int(file.layer or 0), int(file.block or 0))
+
+
 def all_series(plan: Plan) -> list[Series]:
     """Every series of the run."""
     return [
@@ -62,12 +75,10 @@ def all_series(plan: Plan) -> list[Series]:
 
 def finished_shards(plan: Plan, dumped: Iterable[str], compacted: Iterable[str]) -> set[str]:
     """Keys of the plan's shards that are finished, by the keys of the dump's and the compaction's receipts alone."""
-    covered: dict[str, set[int]] = {series.name: set() for series in all_series(plan)}
-    for key in compacted:
-        name, _, shards = key.partition("/")
-        first, _, last = shards.partition("-")
-        if name in covered:
-            covered[name].update(range(int(first), int(last) + 1))
+    covered: dict[Series, set[int]] = {series: set() for series in all_series(plan)}
+    for series, shards in map(compacted_shards, compacted):
+        if series in covered:
+            covered[series].update(shards)
     in_every_series = set.intersection(*covered.values())
     keys = set(dumped)
     return {shard.key for shard in plan.shards if shard.key in keys or shard.shard in in_every_series}
@@ -84,6 +95,12 @@ def unfinished_shards(plan: Plan, store: Store) -> list[ShardPlan]:
     return [shard for shard in plan.shards if shard.key not in finished]
 
 
+def shown_shards(plan: Plan, store: Store) -> set[str]:
+    """Keys of the plan's shards whose activations the manifest lists; for models without receipts of a dump."""
+    files = store.files("activations", plan.run_id)
+    return {plan.shards[number].key for file in files for number in file.shards}
+
+
 def missing_shards(plan: Plan, files: Iterable[FileEntry]) -> list[str]:
     """Keys of the plan's shards that one series' ``files`` do not cover."""
     covered = {number for file in files for number in file.shards}
@@ -98,7 +115,7 @@ def chosen_files(plan: Plan, receipts: Mapping[str, Receipt], compacted: Iterabl
     longest: dict[Series, dict[int, FileEntry]] = {series: {} for series in all_series(plan)}
     for receipt in (*receipts.values(), *compacted):
         for file in receipt.files:
-            series = longest.get(Series(str(file.component), int(file.layer or 0), int(file.block or 0)))
+            series = longest.get(series_of(file))
             if series is not None and len(file.shards) > len(_shards(series.get(file.shards[0]))):
                 series[file.shards[0]] = file
     return [file for series, files in longest.items() for file in _chain(plan, series, files)]
@@ -125,11 +142,13 @@ def _chain(plan: Plan, series: Series, files: Mapping[int, FileEntry]) -> list[F
 
 
 def replaced_receipts(plan: Plan, store: Store) -> list[Receipt]:
-    """Receipts of the run's dump and compaction whose files nothing reads, longer ones having taken their place.
+    """Receipts of a finished run's dump and compaction whose files nothing reads: longer ones have taken their place.
 
     Deleting them with their files loses nothing that the store's manifest lists; a snapshot that was published before
     the compaction still lists them.
     """
+    if unfinished_shards(plan, store):
+        return []
     dumped, compacted = store.receipts(dump_stage(plan)), store.receipts(compact_stage(plan))
     read = {file.path for file in chosen_files(plan, dumped, compacted.values())}
     listed = {file.path for file in store.files("activations", plan.run_id)}

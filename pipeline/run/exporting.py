@@ -21,11 +21,13 @@ from pipeline.exchange.neurox import NeuroxHdf5Writer, NeuroxJsonWriter
 from pipeline.exchange.npy import NpyWriter
 from pipeline.exchange.source import Array
 from pipeline.exchange.tsv_rows import TsvRows
+from pipeline.run.dump_files import Series
 from pipeline.run.exported_rows import RowChoice, RowReader, ShardRows
 from pipeline.run.fold import require_dump
 from pipeline.run.labelling import planned_concepts
-from pipeline.run.plan_record import Plan, ShardPlan
+from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
+from pipeline.run.series_reader import SeriesReader
 from pipeline.stats.codes import bits_to_float32
 from pipeline.store.store import Store
 from schemas.components import Component
@@ -78,7 +80,8 @@ class Exporter:
         self._check()
         self.concepts = planned_concepts(plan, store)
         self.rows = RowReader(store, plan, self.concepts, request.choice)
-        self._reader = store.activation_reader()
+        n_held = len(self._blocks) * max(map(len, request.values_files))
+        self._reader = SeriesReader(store, plan, n_held)
         taken = {*IDENTITY, "split"} & set(self.concepts.names)
         if taken:
             raise ExchangeError(f"concept {min(taken)!r}: is called as a column that says which row it is; rename it")
@@ -158,7 +161,7 @@ class Exporter:
     def _write_values(self, part: Path, layers: tuple[int, ...], n_rows: int, progress: Progress) -> None:
         if self.request.format == "npy":
             with part.open("wb") as handle:
-                npy = NpyWriter(handle, (n_rows, self._n_neurons(layers[0])), self.dtype)
+                npy = NpyWriter(handle, (n_rows, sum(map(len, self._blocks))), self.dtype)
                 for rows in self._shards(progress):
                     npy.write(self._values(rows, layers[0]))
         elif self.request.format == "arrow":
@@ -172,7 +175,7 @@ class Exporter:
     def _write_arrow(self, part: Path, layer: int, progress: Progress) -> None:
         plan, names = self.plan, np.array(self.concepts.names, dtype=object)
         facts = {"model": plan.model, "component": self.request.component, "layer": str(layer)}
-        neurons = [neuron_column(neuron) for entry in self._entries(plan.shards[0], layer) for neuron in entry.neurons]
+        neurons = [neuron_column(neuron) for block in self._blocks for neuron in block]
         writer = ArrowWriter(part, neurons, self.dtype, facts | {"dtype": plan.capture.dtype, "run_id": plan.run_id})
         try:
             for rows in self._shards(progress):
@@ -200,20 +203,16 @@ class Exporter:
                 yield rows
             progress.advance(1, n_rows=rows.n_rows)
 
-    def _entries(self, shard: ShardPlan, layer: int) -> Sequence[Any]:
-        where: dict[str, Any] = {"component": self.request.component, "layer": layer, "shard": shard.shard}
-        found = self.store.files("activations", self.plan.run_id, **where)
-        return sorted(found, key=lambda entry: entry.first_neuron or 0)
-
-    def _n_neurons(self, layer: int) -> int:
-        return sum(entry.n_neurons or 0 for entry in self._entries(self.plan.shards[0], layer))
+    @property
+    def _blocks(self) -> tuple[range, ...]:
+        return self.plan.capture.blocks(self.request.component)
 
     def _values(self, rows: ShardRows, layer: int) -> Array:
         """(n, N) values of one layer in :attr:`dtype`; exact, but for means."""
         stored = self.plan.capture.value_dtype
         parts = []
-        for entry in self._entries(rows.shard, layer):
-            bits = self._reader.read_block(entry)
+        for block in range(len(self._blocks)):
+            bits = self._reader.read(Series(self.request.component, layer, block), rows.shard)
             if stored == "float32":
                 values: Array = bits
             elif stored == "float16":

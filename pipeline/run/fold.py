@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.run.cores import usable_cores
-from pipeline.run.dump_files import missing_shards
+from pipeline.run.dump_files import Series, missing_shards
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
+from pipeline.run.series_reader import SeriesReader
 from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
-from pipeline.store.receipts import FileEntry, Receipt
+from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from pipeline.store.value_columns import Values
 from schemas.components import Component
@@ -172,18 +173,12 @@ class ShardCache(Generic[T]):
 
 
 class ActivationFold:
-    """Reads a task's neurons shard by shard, reduced to rows of interest.
-
-    A compacted file is read once and handed out shard by shard: the states see the same batches as before it was
-    compacted, so they end with the same bits.
-    """
+    """Reads a task's neurons shard by shard, reduced to rows of interest."""
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
         self.plan = plan
-        self._reader = store.activation_reader()
-        self._entries: dict[tuple[Component, int, int], dict[int, FileEntry]] = {}
-        self._held: tuple[str, range, Values] | None = None
+        self._reader = SeriesReader(store, plan)
         self.counted = ShardCache(self._load_counted)
 
     def _load_counted(self, shard: ShardPlan) -> npt.NDArray[np.int64]:
@@ -200,29 +195,9 @@ class ActivationFold:
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
-        entry = self._entry(task, shard)
-        if entry.last_shard is None:
-            return self._reader.read_block(entry, task.neurons)
-        if self._held is None or self._held[:2] != (entry.path, task.neurons):
-            self._held = None  # one file in memory, not two
-            self._held = entry.path, task.neurons, self._reader.read_block(entry, task.neurons)
-        first = shard.first_row - self.plan.shards[entry.shards[0]].first_row
-        return self._held[2][:, first : first + shard.n_rows]
-
-    def _entry(self, task: NeuronTask, shard: ShardPlan) -> FileEntry:
-        """The file that has the shard's rows of the task's neurons."""
         blocks = self.plan.capture.blocks(task.component)
         block = next(number for number, neurons in enumerate(blocks) if task.first in neurons)
-        where: dict[str, Any] = {
-            "component": task.component,
-            "layer": task.layer,
-            "block": block,
-        }
-        series = tuple(where.values())
-        if series not in self._entries:
-            files = self.store.files("activations", self.plan.run_id, **where)
-            self._entries[series] = {number: file for file in files for number in file.shards}
-        return self._entries[series][shard.shard]
+        return self._reader.read(Series(task.component, task.layer, block), shard, task.neurons)
 
     def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:
         """All rows of one shard as float32, (n, T)."""

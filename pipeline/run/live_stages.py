@@ -1,14 +1,25 @@
-"""Stages of the analyses that the plans' settings make, finished or not: removing old ones leaves them alone."""
+"""What removing superseded results has to know of the plans: the stages that stay, and what compaction replaced."""
 
 from __future__ import annotations
 
+from pipeline.run import dump_files
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_search import search_stage
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.statistics import statistics_stage
+from pipeline.store import paths
 from pipeline.store.store import Store
 from schemas.errors import ConceptError, ConfigError, StoreError
+
+
+def replaced_receipts(store: Store) -> frozenset[str]:
+    """Paths of the receipts whose activation files compacted ones have replaced, over all plans of the store."""
+    return frozenset(
+        paths.receipt_file(receipt.stage, receipt.key)
+        for plan in readable_plans(store)[0]
+        for receipt in dump_files.replaced_receipts(plan, store)
+    )
 
 
 def live_stages(store: Store) -> frozenset[str]:

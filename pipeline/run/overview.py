@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.run.dump_files import read_finished
+from pipeline.run.dump_files import read_finished, shown_shards
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.store.store import Store
@@ -14,10 +14,7 @@ _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"
 
 def overview(plan: Plan, store: Store) -> list[str]:
     """One line for the run, one for the dump, one for the tables of results."""
-    if plan.is_imported:
-        dumped = {f"shard-{file.shard:05d}" for file in store.files("activations", plan.run_id)}
-    else:
-        dumped = read_finished(plan, store)
+    dumped = shown_shards(plan, store) if plan.is_imported else read_finished(plan, store)
     missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {n_bytes / 1e9:,.2f} GB" if missing else "all done"

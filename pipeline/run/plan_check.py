@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from pipeline.run.corpus_record import load_corpus_record
-from pipeline.run.dump_files import dump_stage
+from pipeline.run.dump_files import compact_key, compact_stage, dump_stage, series_of
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.store import paths
 from pipeline.store.manifest import Manifest
 from pipeline.store.problems import Problem
-from pipeline.store.receipts import Receipt
+from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from pipeline.store.vouchers import Vouchers, read_vouchers
 from schemas.errors import NeuronmillError
@@ -97,10 +97,17 @@ def _check_listed(plan: Plan, vouchers: Vouchers) -> Iterator[Problem]:
     for table, scope in (("activations", plan.run_id), *(("labels", s) for s in vouchers.manifest.scopes("labels"))):
         for entry in vouchers.manifest.files(table, scope):
             if entry.path not in known and entry.shard is not None:
-                stage = dump_stage(plan) if table == "activations" else f"labels-{entry.concepts}"
-                path = paths.receipt_file(stage, f"shard-{entry.shard:05d}")
+                path = _receipt_of(plan, entry)
                 if path not in vouchers.receipts:
                     yield Problem(path, "missing", "the manifest lists the shard, and no receipt does", (path,))
+
+
+def _receipt_of(plan: Plan, entry: FileEntry) -> str:
+    """Path of the receipt that a listed shard of activations or labels has to have."""
+    if entry.last_shard is not None:
+        return paths.receipt_file(compact_stage(plan), compact_key(series_of(entry), entry.shards))
+    stage = f"labels-{entry.concepts}" if entry.concepts else dump_stage(plan)
+    return paths.receipt_file(stage, f"shard-{entry.shard:05d}")
 
 
 def _check_manifest(plan: Plan, manifest: Manifest) -> Iterator[Problem]:

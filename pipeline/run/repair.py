@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.run.analyses import Analysis, analyses
-from pipeline.run.dump_files import dump_stage
+from pipeline.run.dump_files import compact_stage, dump_stage
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
-from pipeline.run.repair_pieces import redo_corpus, redo_dump, redo_labels, redo_quarantine, redo_rows
+from pipeline.run.repair_pieces import redo_compacted, redo_corpus, redo_dump, redo_labels, redo_quarantine, redo_rows
 from pipeline.run.reregister import reregister
 from pipeline.run.work import Executor
 from pipeline.store import paths
@@ -138,6 +138,8 @@ class _Repair:
             self._shards(f"rows-{plan.row_space}", partial(redo_rows, store, plan, progress=progress))
         for plan in self.plans:
             self._shards(dump_stage(plan), partial(redo_dump, store, plan, executor=executor, progress=progress))
+            compacted = partial(redo_compacted, store, plan, executor=executor, progress=progress)
+            self._shards(compact_stage(plan), compacted)
         for plan in self.plans if self.left else ():
             concept_set = planned_concepts(plan, store)
             self._shards(concept_set.stage, partial(redo_labels, store, plan, executor=executor, progress=progress))

@@ -14,9 +14,10 @@ from pipeline.corpus.scan import scan
 from pipeline.corpus.sentence import Quarantined
 from pipeline.corpus.sources import digest, expand
 from pipeline.extract.tokenizer import Encoder
+from pipeline.run.compact import make_files, shard_tasks
 from pipeline.run.corpus_record import CorpusRecord, load_corpus_record
 from pipeline.run.dump import DumpJob, ScalesJob, refuse_other_libraries
-from pipeline.run.dump_files import dump_stage
+from pipeline.run.dump_files import compacted_shards, dump_stage
 from pipeline.run.failures import FailureLog
 from pipeline.run.ingest import ENCODE_BATCH, ShardContent, cut_shards, write_corpus_shard
 from pipeline.run.labelling import LabelJob, LabelTask, planned_concepts
@@ -125,6 +126,18 @@ def redo_dump(store: Store, plan: Plan, keys: Sequence[str], executor: Executor,
     log = FailureLog(store, dump_stage(plan))
     run_tasks("dump", log, executor, DumpJob(store.url, plan), tasks, _counting(progress))
     progress.finish(f"{len(tasks)} shards written again")
+
+
+def redo_compacted(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
+    """Make these long files again from those of their shards; shards whose own files are gone are dumped first."""
+    dumped = set(store.receipt_keys(dump_stage(plan)))
+    numbers = sorted({number for key in keys for number in compacted_shards(key)[1]})
+    gone = [plan.shards[number].key for number in numbers if plan.shards[number].key not in dumped]
+    if gone:
+        redo_dump(store, plan, gone, executor, progress)
+    progress.start(f"repair long files of {plan.model}", len(keys), "files")
+    make_files(plan, store, shard_tasks(plan, store, keys), executor, _counting(progress))
+    progress.finish(f"{len(keys)} files written again")
 
 
 def redo_labels(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.run.dump_files import compact_stage, dump_stage, finished_shards
+from pipeline.run.dump_files import compact_stage, dump_stage, finished_shards, shown_shards
 from pipeline.run.failures import Failure
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
@@ -159,6 +159,8 @@ class _RunReader:
 
     def _dump(self) -> StageStatus:
         """The dump; shards whose receipts compaction has replaced count as finished."""
+        if self.plan.is_imported:
+            return self._shards("dump", "import", shown_shards(self.plan, self.store))
         stage = dump_stage(self.plan)
         finished = finished_shards(self.plan, self._keys(stage), self._keys(compact_stage(self.plan)))
         return self._shards("dump", stage, finished, sample_receipts(self.store, stage, self._keys(stage), self.rows))

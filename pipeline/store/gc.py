@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ class GcOptions:
     """Remove all but the last so many snapshots (and ``CURRENT``)."""
     live_stages: frozenset[str] = frozenset()
     """Stages of analyses that the plans' settings make: never superseded."""
+    replaced: frozenset[str] = frozenset()
+    """Receipts of activations whose files longer ones have replaced: superseded where nothing refers to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,7 @@ def _find(storage: Storage, listed: Census, options: GcOptions, now: float, vouc
     in_use, unused = _manifests(storage, listed, old)
     kept = {snapshot: manifest for snapshot, manifest in vouchers.snapshots.items() if snapshot not in gone}
     referred = {entry.path for manifest in (*in_use, *kept.values()) for entry in manifest.entries()}
-    stale = superseded_receipts(vouchers.receipts, referred, options.live_stages) if options.superseded else frozenset()
-    stale = stale & old.keys()
+    stale = _superseded(vouchers, referred, options) & old.keys()
     receipts = {path: receipt for path, receipt in vouchers.receipts.items() if path not in stale}
     vouched = referred | {entry.path for receipt in receipts.values() for entry in receipt.files}
     of_stale = {entry.path for path in stale for entry in vouchers.receipts[path].files} - vouched
@@ -116,6 +118,15 @@ def _find(storage: Storage, listed: Census, options: GcOptions, now: float, vouc
         *_garbage("orphan", orphans, old),
     )
     return GcReport(garbage, listed.foreign, sum(path not in old for path in orphans))
+
+
+def _superseded(vouchers: Vouchers, referred: AbstractSet[str], options: GcOptions) -> frozenset[str]:
+    """Receipts that go with their files, if those are asked for."""
+    if not options.superseded:
+        return frozenset()
+    replaced = options.replaced & vouchers.receipts.keys()
+    unread = {path for path in replaced if not any(e.path in referred for e in vouchers.receipts[path].files)}
+    return superseded_receipts(vouchers.receipts, referred, options.live_stages) | unread
 
 
 def _garbage(kind: str, found: Sequence[str], old: dict[str, StoredFile]) -> list[Garbage]:

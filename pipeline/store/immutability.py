@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.store import paths
@@ -10,8 +9,6 @@ from pipeline.store.manifest import Manifest, ManifestLog
 from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.storage import Storage
 from schemas.errors import StoreError
-
-_CHUNK_BYTES = 4 << 20
 
 
 def refuse_overwrite(storage: Storage, entries: Sequence[FileEntry]) -> frozenset[str]:
@@ -43,11 +40,7 @@ def refuse_overwrite(storage: Storage, entries: Sequence[FileEntry]) -> frozense
 def _is_other(storage: Storage, entry: FileEntry) -> bool:
     if storage.size(entry.path) != entry.n_bytes:
         return True
-    digest = hashlib.sha256()
-    with storage.open_binary(entry.path) as handle:
-        while chunk := handle.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest() != entry.sha256
+    return storage.sha256(entry.path) != entry.sha256
 
 
 def _records(storage: Storage) -> Iterator[tuple[str, FileEntry]]:

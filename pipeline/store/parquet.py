@@ -145,9 +145,25 @@ def write_activations(
     distinct ones, so its column becomes a dictionary and about one byte a value.
     """
     _check_block(path, values, row_ids, dtype)
-    n_rows, n_neurons = values.shape
-    names = [neuron_column(neuron) for neuron in range(first_neuron, first_neuron + n_neurons)]
     columns = _neuron_major(values, dtype)
+    write_neuron_major(path, columns, first_neuron, row_ids, dtype, reduction=reduction, few_values=few_values)
+
+
+def write_neuron_major(
+    path: Path | str,
+    columns: npt.NDArray[Any],
+    first_neuron: int,
+    row_ids: npt.NDArray[np.int64],
+    dtype: ValueDtype,
+    *,
+    reduction: Reduction | None = None,
+    few_values: bool = False,
+) -> None:
+    """Write values that are (N, T) and C-contiguous already, as :meth:`ActivationReader.read_block` gives them.
+
+    The other arguments and the bytes are those of :func:`write_activations`.
+    """
+    names = [neuron_column(neuron) for neuron in range(first_neuron, first_neuron + len(columns))]
     metadata = ActivationFooter(dtype, reduction=reduction).to_metadata()
     is_half = dtype == "float16" and not few_values
     if is_half and not _is_compressible(columns):
@@ -164,7 +180,7 @@ def write_activations(
     write_parquet(
         path,
         pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata)),
-        row_group_size=max(n_rows, 1),
+        row_group_size=max(len(row_ids), 1),
         compression="zstd",
         compression_level=1,
         use_dictionary=names if few_values else False,

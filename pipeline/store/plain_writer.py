@@ -56,7 +56,7 @@ def write_plain_float16(
         first + len(names) * chunk_size - len(_MAGIC),
         metadata,
     )
-    with Path(path).open("xb", buffering=0) as file:
+    with Path(path).open("wb", buffering=0) as file:
         _write_all(file.fileno(), [_MAGIC, id_header, ids])
         # an empty buffer is no buffer to writev
         pieces = (piece for row in columns for piece in (header, memoryview(row).cast("B")) if len(piece))

@@ -25,6 +25,9 @@ from pipeline.store.owners import owned_name
 from pipeline.store.paths import LOCKS, STAGING, checked
 from schemas.errors import StoreError
 
+#: Files are read in pieces of so many bytes where they need not be in memory whole.
+CHUNK_BYTES = 4 << 20
+
 
 class Storage(ABC):
     """Named byte strings under one root."""
@@ -99,6 +102,14 @@ class Storage(ABC):
     @abstractmethod
     def free_bytes(self) -> int | None:
         """Free space for this user, or ``None`` where that has no meaning."""
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 of the content of ``path``, read in pieces."""
+        digest = hashlib.sha256()
+        with self.open_binary(path) as handle:
+            while chunk := handle.read(CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def url(self, path: str) -> str:
         """Absolute path or URL of ``path``, for DuckDB."""

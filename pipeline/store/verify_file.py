@@ -23,12 +23,11 @@ from pipeline.store.problems import Problem
 from pipeline.store.receipts import FileEntry
 from pipeline.store.sparse import sparse_problems
 from pipeline.store.staging import Staging
-from pipeline.store.storage import LocalStorage, Storage
+from pipeline.store.storage import CHUNK_BYTES, LocalStorage, Storage
 from schemas.config import ValueDtype
 from schemas.errors import IntegrityError, StoreError
 from schemas.tables import neuron_column
 
-_CHUNK_BYTES = 4 << 20
 #: Values of one chunk of neurons in memory, and the neurons of one chunk at most.
 _VALUE_BYTES = 16 << 20
 _CHUNK_NEURONS = 256
@@ -95,16 +94,13 @@ def _check(storage: Storage, at_hand: LocalStorage, entry: FileEntry) -> FileFac
 
 def _digest(storage: Storage, at_hand: LocalStorage, path: str) -> str:
     """SHA-256 of the file; one that is not at hand is copied there on the way."""
-    digest = hashlib.sha256()
     if at_hand is storage:
-        with storage.open_binary(path) as handle:
-            while chunk := handle.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest()
+        return storage.sha256(path)
+    digest = hashlib.sha256()
     copy = at_hand.folder / path
     copy.parent.mkdir(parents=True, exist_ok=True)
     with storage.open_binary(path) as handle, copy.open("wb") as local:
-        while chunk := handle.read(_CHUNK_BYTES):
+        while chunk := handle.read(CHUNK_BYTES):
             digest.update(chunk)
             local.write(chunk)
     return digest.hexdigest()

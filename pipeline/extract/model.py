@@ -101,6 +101,7 @@ def _pretrained(config: ModelConfig, info: ModelInfo) -> nn.Module:
                 dtype=_DTYPES[config.compute_dtype],
                 trust_remote_code=config.trust_remote_code,
                 output_loading_info=True,
+                attn_implementation=info.attention,
                 **source,
             )
     except LOADING_ERRORS as error:

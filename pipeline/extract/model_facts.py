@@ -38,7 +38,8 @@ class ModelInfo:
     ``max_length``: tokens per sequence, special ones included; None for no limit. ``revision``: the commit of a hub
     id. ``path``: local folder. ``start_token_id``: what the decoder of an encoder–decoder reads first, None for other
     models. ``has_window``: its attention reaches a limited number of tokens back in some layers. ``first_position``:
-    the number of a sequence's first position (RoBERTa counts from its padding on).
+    the number of a sequence's first position (RoBERTa counts from its padding on). ``attention``: transformers' name of
+    the implementation that computes it, `sdpa` wherever the architecture has that.
     """
 
     alias: str
@@ -56,6 +57,7 @@ class ModelInfo:
     start_token_id: int | None = None
     has_window: bool = False
     first_position: int = 0
+    attention: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain values."""

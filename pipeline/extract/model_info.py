@@ -124,6 +124,7 @@ def describe_model(config: ModelConfig, modules: Sequence[ModuleConfig] = ()) ->
         start_token_id=start_token(model),
         has_window=_has_window(text),
         first_position=_first_position(model),
+        attention=getattr(model.config, "_attn_implementation", None),
     )
 
 

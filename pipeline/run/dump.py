@@ -126,9 +126,9 @@ class DumpWorker:
         except ActivationError as error:
             raise ActivationError(f"{task.key}: {error}") from error
         facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}
-        return self._writer.submit(self._commit, task, blocks, facts, started)
+        return self._writer.submit(self.commit, task, blocks, facts, started)
 
-    def _commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
+    def commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
         """Write the shard's files and its receipt."""
         with self.store.staging() as staging:
             for target in self.plan.capture.targets:

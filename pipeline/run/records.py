@@ -123,6 +123,21 @@ def _run_columns(plan: Plan, n_bytes: int) -> dict[str, list[Any]]:
         "n_rows": [plan.n_rows],
         "n_shards": [len(plan.shards)],
         "n_bytes": [n_bytes],
+        "compute": [json.dumps(_compute_facts(plan), sort_keys=True)],
         "config": [json.dumps(plan.config.model_dump(mode="json"), sort_keys=True)],
         "versions": [json.dumps(versions, sort_keys=True)],
+    }
+
+
+def _compute_facts(plan: Plan) -> dict[str, Any]:
+    """How the forward pass runs."""
+    capture = plan.capture
+    return {
+        "dtype": plan.config.model.compute_dtype,
+        "autocast": False,  # weights and activations have that dtype throughout
+        "attention": plan.model_info.attention,
+        "device": capture.device,
+        "threads": capture.threads,
+        "token_budget": capture.token_budget,
+        "packing": capture.packing,
     }

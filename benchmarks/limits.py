@@ -1,0 +1,52 @@
+"""Physical limits, measured in the same run as what they limit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+_BLOCK = 16 << 20
+
+
+def disk_rate(folder: Path, n_bytes: int = 1 << 30, file_bytes: int = 16 << 20) -> float:
+    """Bytes per second of writing and syncing files of one size, one after the other."""
+    block = os.urandom(file_bytes)
+    start = time.perf_counter()
+    for number in range(max(1, n_bytes // file_bytes)):
+        path = folder / f"probe-{number}"
+        with path.open("wb") as file:
+            file.write(block)
+            os.fsync(file.fileno())
+    seconds = time.perf_counter() - start
+    for path in folder.glob("probe-*"):
+        path.unlink()
+    return max(1, n_bytes // file_bytes) * file_bytes / seconds
+
+
+def encode_rate(n_rows: int, n_neurons: int, n_bytes: int = 1 << 30) -> float:
+    """Bytes per second that one core transposes (rows to columns) and hashes (SHA-256), as every dump has to.
+
+    float16 values of ``n_rows`` × ``n_neurons`` at a time, by numpy and the standard library.
+    """
+    rows = np.random.default_rng(0).integers(0, 2**16, (n_rows, n_neurons), np.uint16)
+    rounds = max(1, n_bytes // rows.nbytes)
+    start = time.perf_counter()
+    for _ in range(rounds):
+        columns = np.ascontiguousarray(rows.T)
+        hashlib.sha256(columns.data)
+    return rounds * rows.nbytes / (time.perf_counter() - start)
+
+
+def copy_rate(n_bytes: int = 1 << 28, rounds: int = 5) -> float:
+    """Bytes per second that numpy copies from memory to memory."""
+    block = np.ones(n_bytes, np.uint8)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        block.copy()
+        times.append(time.perf_counter() - start)
+    return n_bytes / min(times)

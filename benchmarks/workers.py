@@ -1,0 +1,119 @@
+"""Two Ray workers against one, and Ray against a local process, each limited to one compute thread.
+
+    python -m benchmarks.workers [--corpus FILES] [--sentences 2000] [--rounds 2]
+
+The same shards of MiniLM-L6 (resid and mlp, all layers), in turn. A rate is rows per second from the first shard that
+any worker finishes to the last: processes, libraries and models are loaded by then. Also printed is what the machine
+itself allows: the bare forward pass in one and in two processes at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.dump import ROWS_PER_SHARD
+from benchmarks.inputs import LEE, MINILM, line_config, planned, sentence_texts, show, write_lines
+from pipeline.extract.batch import make_batch
+from pipeline.extract.sequences import make_batches
+from pipeline.run.dump import DumpJob, open_extractor, read_sequences
+from pipeline.run.executors import make_executor
+from pipeline.run.plan_record import Plan
+from pipeline.run.work import Outcome
+from pipeline.store.store import Store
+from schemas.config import ExecutorConfig
+from schemas.errors import IncompleteError
+
+
+def rate(store: Store, plan: Plan, executor: ExecutorConfig) -> float:
+    """Rows per second once all workers run."""
+    shutil.rmtree(Path(store.url) / "activations", ignore_errors=True)
+    shutil.rmtree(Path(store.url) / "receipts" / f"dump-{plan.run_id}", ignore_errors=True)
+    rows = {shard.key: shard.n_rows for shard in plan.shards}
+    finished: list[tuple[float, int]] = []
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error:
+            raise IncompleteError(outcome.error)
+        finished.append((time.perf_counter(), rows[outcome.key]))
+
+    make_executor(executor).run(DumpJob(store.url, plan), plan.shards, done)
+    first = executor.workers - 1  # every worker has its first shard behind it
+    return sum(n for _, n in finished[first + 1 :]) / (finished[-1][0] - finished[first][0])
+
+
+def _forward(store_url: str, plan: Plan, seconds: float, rates: multiprocessing.Queue[float]) -> None:
+    extractor = open_extractor(plan)
+    sequences = read_sequences(Store.open(store_url), plan, plan.shards[0])
+    pad = extractor.loaded.info.pad_token_id
+    chosen = make_batches(sequences.lengths, plan.capture.token_budget)
+    batches = [make_batch(sequences, part, pad) for part in chosen]
+    n_rows, start = 0, time.perf_counter()
+    with torch.inference_mode():
+        while time.perf_counter() - start < seconds:
+            for batch, part in zip(batches, chosen, strict=True):
+                extractor.loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+                n_rows += int(sequences.lengths[part].sum())
+    rates.put(n_rows / (time.perf_counter() - start))
+
+
+def bare_rate(store: Store, plan: Plan, processes: int, seconds: float = 10.0) -> float:
+    """Tokens per second of the forward pass alone in so many processes at once."""
+    context = multiprocessing.get_context("spawn")
+    rates: multiprocessing.Queue[float] = context.Queue()
+    started = [context.Process(target=_forward, args=(store.url, plan, seconds, rates)) for _ in range(processes)]
+    for process in started:
+        process.start()
+    total = sum(rates.get() for _ in started)
+    for process in started:
+        process.join()
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", default=LEE)
+    parser.add_argument("--sentences", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD // 4)
+    parser.add_argument("--components", nargs="+", default=["resid", "mlp"])
+    options = parser.parse_args()
+    sides = {
+        "local, 1": ExecutorConfig(threads=1),
+        "Ray, 1": ExecutorConfig(kind="ray", threads=1),
+        "Ray, 2": ExecutorConfig(kind="ray", workers=2, threads=1),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = write_lines(sentence_texts(options.corpus, options.sentences), folder / "sentences.txt")
+        dump = {"rows_per_shard": options.rows_per_shard, "components": options.components}
+        store, plan = planned(line_config(lines, folder / "store", MINILM, dump=dump, executor={"threads": 1}))
+        found: dict[str, list[float]] = {side: [] for side in sides}
+        bare: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(options.rounds):
+            for side, executor in sides.items():
+                found[side].append(rate(store, plan, executor))
+            for processes, rates in bare.items():
+                rates.append(bare_rate(store, plan, processes))
+    median = {side: statistics.median(rates) for side, rates in found.items()}
+    limit = {processes: statistics.median(rates) for processes, rates in bare.items()}
+    show(
+        {
+            "rows, shards": f"{plan.n_rows:,}, {len(plan.shards)}",
+            **{f"{side} worker: rows/s": f"{value:,.0f}" for side, value in median.items()},
+            "Ray ÷ local, one worker": f"{median['Ray, 1'] / median['local, 1']:.3f}",
+            "two Ray workers ÷ one": f"{median['Ray, 2'] / median['Ray, 1']:.2f}",
+            "bare forward, two processes ÷ one": f"{limit[2] / limit[1]:.2f} ({limit[1]:,.0f} tokens/s each alone)",
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,8 @@ from jobs.options import choose_executor, config_to_plan, planning_options
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.pilot import Forecast, forecast
 from pipeline.run.plan_record import Plan
-from pipeline.run.planning import plan_run, preview
+from pipeline.run.planning import plan_run
+from pipeline.run.preview import preview
 
 
 def describe(plan: Plan) -> list[str]:

@@ -18,7 +18,8 @@ from pipeline.run.dump import dump
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_search import check_rounding, search
 from pipeline.run.overview import overview, planned_already
-from pipeline.run.planning import plan_run, preview
+from pipeline.run.planning import plan_run
+from pipeline.run.preview import preview
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.publish import publish
 from pipeline.store.staging import sweep_staging

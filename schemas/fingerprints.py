@@ -6,8 +6,8 @@ A fingerprint is the SHA-256 of canonical JSON (sorted keys, no spaces). What en
 ==================  ==================================================================================================
 corpus              the sources' contents and splits, the reading options
 row space           the corpus, its shards, the tokenizer and encoding, the unit, pooling and sample
-run                 the row space, the weights, components, layers and neurons, dtypes, the rule of sparse dumps, token
-                    budget and threads per worker
+run                 the model's alias, the row space, the weights, components, layers and neurons, dtypes, the rule of
+                    sparse dumps, token budget and threads per worker
 concepts            the corpus, the concepts' definitions, the row space
 analysis            the run, the concepts, the analysis' own section
 ==================  ==================================================================================================
@@ -30,6 +30,7 @@ def fingerprint(**values: Any) -> str:
 
 def run_fingerprint(
     *,
+    alias: str,
     row_space: str,
     weights_sha256: str,
     model: dict[str, Any],
@@ -43,11 +44,13 @@ def run_fingerprint(
 ) -> str:
     """Fingerprint of a dump.
 
-    ``model`` holds compute dtype, random-weights seed, GGUF file and a decoder's start token; names don't count.
+    ``alias``: the same model under two names is two runs, since a store keeps results by run. ``model`` holds compute
+    dtype, random-weights seed, GGUF file and a decoder's start token; where the model lies does not count.
     ``components``: the layers of each, and what defines those that are not built in; their order counts.
     """
     return fingerprint(
         kind="run",
+        alias=alias,
         row_space=row_space,
         weights_sha256=weights_sha256,
         model=model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.corpus.layer_names import check_found
@@ -63,8 +63,10 @@ class _Tally:
             counter.update(value for value in values if value in counter)
 
 
-def scan(config: CorpusConfig, quarantine: Handler | None = None) -> CorpusSummary:
-    """Read a corpus once and count what is in it.
+def scan(
+    config: CorpusConfig, quarantine: Handler | None = None, each: Callable[[Sentence], None] | None = None
+) -> CorpusSummary:
+    """Read a corpus once and count what is in it; ``each`` is shown every sentence.
 
     Raises :class:`CorpusError` for bad input (unless the config skips it), for layers whose names differ only in case,
     and for a corpus without a sentence.
@@ -79,6 +81,8 @@ def scan(config: CorpusConfig, quarantine: Handler | None = None) -> CorpusSumma
 
     for sentence in read_corpus(config, set_aside, digests=digests):
         tally.add(sentence)
+        if each:
+            each(sentence)
     paths = ", ".join(source.path for source in config.sources)
     if not tally.n_sentences:
         raise CorpusError(

@@ -296,7 +296,9 @@ def _extended_plan(
     widths = (earlier.capture.widths if earlier else {}) | {request.component: source.n_neurons}
     capture = Capture(components, layers, widths, "word", None, opened.dtype, 0, 1, "cpu")
     claims = [store.read_json(_claim_path(request.model, target))["sha256"] for target in targets]
-    digest = fingerprint(kind="import", row_space=space.id, targets=targets, sha256=claims, dtype=opened.dtype)
+    digest = fingerprint(
+        kind="import", model=request.model, row_space=space.id, targets=targets, sha256=claims, dtype=opened.dtype
+    )
     weights = claims[0] if len(set(claims)) == 1 else fingerprint(files=claims)
     name = request.paths[0]
     info = ModelInfo(request.model, name, IMPORTED, capture.all_layers[-1], widths, None, 0, 0, weights, None, "")

@@ -136,6 +136,13 @@ def _encoded(
         yield from zip(batch, encoded, strict=True)
 
 
+def encode_sentences(sentences: Sequence[Sentence], encoder: SentenceEncoder) -> Iterator[EncodedSentence]:
+    """Sentences' tokens, in batches of bounded memory; those that the encoder refuses are left out."""
+    for _, encoded in _encoded(iter(sentences), encoder, skip=True):
+        if not isinstance(encoded, Quarantined):
+            yield encoded
+
+
 def _batches(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
     """Runs of up to :data:`ENCODE_BATCH` sentences with up to :data:`ENCODE_CHARACTERS`; each has at least one."""
     batch: list[Sentence] = []

@@ -105,7 +105,9 @@ class PilotWorker:
         started = time.monotonic()
         self.dump.extractor.extract(middle)
         seconds = max(time.monotonic() - started, 1e-6)
-        return int(np.clip(MINI_SHARD_SECONDS / seconds, 1, len(batches)))
+        # a pilot of more rows than the dump has would be slower than the dump
+        share = self.plan.n_rows / self._largest.n_rows / (MINI_SHARDS * self.plan.config.executor.workers)
+        return int(np.clip(MINI_SHARD_SECONDS / seconds, 1, max(1.0, len(batches) * min(1.0, share))))
 
     def process(self, task: PilotTask, attempt: int) -> Future[Facts]:
         """Dump one mini-shard; facts: rows, bytes, the worker, and when it was begun, computed and written."""

@@ -158,12 +158,12 @@ def _scan(
     progress.start("scan", 0, "sentences")
     summary = scan(corpus, unread.append)
     progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
-    rows_per_shard = config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)
+    rows_per_shard = config.dump.rows_per_shard or fitting_rows(config.dump, capture)
     cut_by = cut_id(encoder.fingerprint, capture)
     return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)
 
 
-def _rows_per_shard(dump: DumpConfig, capture: Capture) -> int:
+def fitting_rows(dump: DumpConfig, capture: Capture) -> int:
     """As many rows as a worker's memory allows, which holds :data:`MAX_UNFINISHED` shards."""
     fitting = dump.memory_mb * 2**20 // (MAX_UNFINISHED * capture.memory_per_row)
     return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, fitting))
@@ -182,6 +182,7 @@ def _assemble(
     if info.start_token_id is not None:
         model["start_token_id"] = info.start_token_id
     digest = run_fingerprint(
+        alias=config.model_alias,
         row_space=space.id,
         weights_sha256=info.weights_sha256,
         model=model,
@@ -240,26 +241,3 @@ def _refuse_other_inputs(earlier: Plan, config: Config, info: ModelInfo, capture
         f"store {config.store}: model {earlier.model!r} was planned here with other inputs: {what}; "
         "put the old ones back to go on, or use another `store` or `model.alias`. Nothing was changed"
     )
-
-
-#: Tokens per word of a typical subword vocabulary, for estimates before anything is tokenised.
-_TOKENS_PER_WORD = 1.35
-
-
-def preview(config: Config) -> list[str]:
-    """What planning and dumping ``config`` would come to, estimated from one reading of the corpus; writes nothing."""
-    info = describe_model(config.model, config.dump.modules)
-    capture = choose_capture(config, info, describe_saes(config.dump, info))
-    summary = scan(config.corpus)
-    if config.annotate is None:
-        check_concepts(config.concepts, summary)
-    per_unit = {"token": _TOKENS_PER_WORD * summary.n_words, "word": summary.n_words, "sentence": summary.n_sentences}
-    n_rows = round(per_unit[capture.unit] * (capture.sample.share if capture.sample else 1))
-    n_shards = -(-n_rows // (config.dump.rows_per_shard or _rows_per_shard(config.dump, capture)))
-    n_bytes = n_rows * capture.bytes_per_row
-    layers = f"{len(capture.targets)} layers captured, {capture.bytes_per_row:,} bytes a row"
-    return [
-        f"corpus: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words",
-        f"model: {config.model_alias} ({info.architecture}), {layers}",
-        f"dump: about {n_rows:,} rows in {n_shards} shards, {n_bytes / 1e9:,.2f} GB, into {config.store}",
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from tiny_run import checksums, plan_only, run_stages, tables
 from pipeline.run.dump import dump, open_extractor
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
+from pipeline.run.plan_check import check_plans
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan, save_plan
 from pipeline.run.progress import Silent
 from pipeline.run.split_labels import SplitLabels
 from pipeline.store.store import Store
+from pipeline.store.verify import verify
 from schemas.errors import ConceptError, ConfigError, StoreError
 
 LONGER = {"include": [{"layer": "upos"}, {"sql": "length(word) > 3", "name": "long"}]}
@@ -148,3 +151,17 @@ def test_the_run_says_how_it_computed(finished):
         "packing": False,
     }
     assert loaded.module.config._attn_implementation == "sdpa"
+
+
+def test_one_model_under_two_names_has_two_runs(finished, inputs, tmp_path):
+    """As a control, say: nothing of the one is taken for the other's."""
+    shutil.copytree(finished.store.url, tmp_path / "store")
+    sections = {"model": {"alias": "again"}}
+    again = run_stages(inputs.config(tmp_path / "store", **sections))
+    assert again.plan.run_id != finished.plan.run_id
+    with tables(again.store) as read:
+        for table in ("runs", "shards", "neuron_stats", "rankings", "layer_bests", "contexts"):
+            found = dict(read.rows(f"SELECT model, count(*) FROM {table} GROUP BY ALL"))
+            assert found.keys() == {finished.plan.model, "again"}
+            assert len(set(found.values())) == 1, table
+    assert (verify(again.store), check_plans(again.store)) == ([], [])

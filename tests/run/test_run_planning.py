@@ -17,6 +17,7 @@ from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
+from pipeline.run.preview import EverySentence, preview
 from pipeline.run.progress import Silent
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.store import Store
@@ -245,3 +246,25 @@ def test_a_stage_before_its_time_is_refused(inputs, tmp_path):
     for stage in (compute_statistics, search):
         with pytest.raises(IncompleteError, match="6 of 6 shards are not dumped yet"):
             stage(found.plan, found.store, LocalExecutor(), Silent())
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "sentence"])
+def test_a_preview_is_near_the_plan(inputs, tmp_path, monkeypatch, unit):
+    """Of a corpus that is larger than what is tokenised for it."""
+    monkeypatch.setattr("pipeline.run.preview._SAMPLED", 40)
+    config = inputs.config(tmp_path / "store", dump={"unit": unit})
+    (line,) = [line for line in preview(config) if line.startswith("dump: about ")]
+    assert not (tmp_path / "store").exists()
+    n_rows = int(line.split()[2].replace(",", ""))
+    assert n_rows == pytest.approx(plan_only(config).plan.n_rows, rel=0.1 if unit == "token" else 1e-9)
+
+
+def test_every_kth_sentence_is_kept(monkeypatch):
+    monkeypatch.setattr("pipeline.run.preview._SAMPLED", 10)
+    for n in (1, 10, 11, 100, 161):
+        sample = EverySentence()
+        for number in range(n):
+            sample.add(number)
+        step = sample.kept[1] if len(sample.kept) > 1 else 1
+        assert sample.kept == list(range(0, n, step))
+        assert min(n, 6) <= len(sample.kept) <= 10

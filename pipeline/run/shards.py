@@ -9,7 +9,7 @@ from itertools import chain
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.encoded import EncodedSentence
-from pipeline.extract.row_sample import sampled_rows
+from pipeline.extract.row_sample import count_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, claim_corpus, finish_corpus, is_cut
 from pipeline.run.ingest import ENCODE_BATCH, cut_shards, write_corpus_shard
@@ -52,7 +52,7 @@ def write_shards(
 
 def row_counter(capture: Capture) -> Callable[[EncodedSentence, int], int]:
     """How many rows an encoded sentence with a given id has."""
-    return lambda encoded, id_: sampled_rows(encoded, id_, capture.unit, capture.pooling, capture.sample).n_rows
+    return lambda encoded, id_: count_rows(encoded, id_, capture.unit, capture.pooling, capture.sample)
 
 
 def _cut_corpus(

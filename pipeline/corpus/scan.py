@@ -49,8 +49,8 @@ class _Tally:
             for label, value in sentence.document_labels.items():
                 self._count(self.document_labels, label, (value,))
 
-    def quarantined(self) -> None:
-        self.n_quarantined += 1
+    def quarantined(self, item: Quarantined) -> None:
+        self.n_quarantined += item.n_pieces
 
     def _count(self, counts: dict[str, Counter[str | None]], name: str, values: Iterable[str | None]) -> None:
         counter = counts.get(name)
@@ -73,7 +73,7 @@ def scan(config: CorpusConfig, quarantine: Handler | None = None) -> CorpusSumma
     digests: dict[str, Digest] = {}
 
     def set_aside(item: Quarantined) -> None:
-        tally.quarantined()
+        tally.quarantined(item)
         if quarantine:
             quarantine(item)
 

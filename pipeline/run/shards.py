@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain
 
+from pipeline.corpus.quarantine_list import QuarantineList
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.encoded import EncodedSentence
@@ -133,10 +134,16 @@ def register_rows(store: Store, space: RowSpace) -> None:
     store.advance_all(changes)
 
 
-def write_quarantine(store: Store, unread: Sequence[Quarantined]) -> None:
-    """The table of skipped sentences: those that could not be read, and those that the encoder refused."""
-    refused = [item for receipt in store.receipts("corpus").values() for item in receipt.facts["quarantined"]]
-    rows = [asdict(item) for item in unread] + refused
+def write_quarantine(store: Store, unread: QuarantineList) -> None:
+    """The table of skipped sentences: those that could not be read, and those that the encoder refused.
+
+    ``unread`` gets the latter, too.
+    """
+    for key in store.receipt_keys("corpus"):
+        receipt = store.receipt("corpus", key)
+        for refused in receipt.facts["quarantined"] if receipt else ():
+            unread.add(Quarantined(**refused))
+    rows = [asdict(item) for item in unread.items()]
     if not rows:
         return
     columns = {name: [row[name] for row in rows] for name in TABLES["quarantine"].arrow.names}

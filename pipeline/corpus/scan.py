@@ -18,7 +18,7 @@ from schemas.config import CorpusConfig
 from schemas.errors import CorpusError
 
 #: Part of the fingerprint; raised whenever a reader gives other sentences for the same bytes.
-READER_VERSION = 3
+READER_VERSION = 4
 
 
 class _Tally:

@@ -84,6 +84,7 @@ def test_20_000_tiny_documents(inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_a_million_tiny_documents_take_the_memory_of_a_fifth_of_them(inputs: Inputs, tmp_path: Path) -> None:
     grown = {}
     for n in (200_000, 1_000_000):

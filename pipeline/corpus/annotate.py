@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline.corpus.conllu_writer import Token, document_comments, sentence_lines
 from pipeline.corpus.passage import Passage
+from pipeline.corpus.quarantine_list import QuarantineList
 from pipeline.corpus.reader import Handler, read_passages
 from pipeline.corpus.sentence import Quarantined
 from pipeline.corpus.sources import digest as file_digest
@@ -82,16 +83,16 @@ def annotate(
         for item in finished["quarantined"]:
             handle(Quarantined(**item))
         return annotated
-    skipped: list[Quarantined] = []
+    skipped = QuarantineList()
     counts = [0, 0]
     receipts: dict[int, PartReceipt] = {}
-    for index, receipt in _tag_parts(config, annotate, out, workers, skipped.append):
+    for index, receipt in _tag_parts(config, annotate, out, workers, skipped.add):
         receipts[index] = receipt
         counts[0] += receipt.n_documents
         counts[1] += receipt.n_words
         if progress:
             progress(*counts)
-    for item in skipped:
+    for item in skipped.items():
         handle(item)
     if not counts[1]:
         raise CorpusError(
@@ -100,7 +101,7 @@ def annotate(
     kept = {receipt.file for receipt in receipts.values()}
     for stale in (path for path in (out / "parts").iterdir() if path.name not in kept):
         stale.unlink()
-    skip = [asdict(item) for item in skipped]
+    skip = [asdict(item) for item in skipped.items()]
     parts = [asdict(receipts[index]) for index in sorted(receipts)]
     _write_json(out / "parts.json", {"fingerprint": fingerprint, "parts": parts, "quarantined": skip})
     return annotated

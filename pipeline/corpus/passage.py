@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.corpus.sentence import Quarantined, Sentence, quarantine
-from pipeline.corpus.splitting import split_sentences, split_words
+from pipeline.corpus.splitting import cut_sentence, split_sentences, split_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ def document_passages(
 def rule_sentences(passages: Iterable[Passage | Quarantined], sentence_per: str) -> Iterator[Sentence | Quarantined]:
     """Sentences of passages by :mod:`pipeline.corpus.splitting` (`rule`), or a whole passage each (`line`).
 
+    Either way, what is longer than :data:`~pipeline.corpus.splitting.MAX_SENTENCE_CHARACTERS` is cut.
+
     They are numbered from 1 in their document.
     """
     number = 0
@@ -51,7 +53,7 @@ def rule_sentences(passages: Iterable[Passage | Quarantined], sentence_per: str)
             continue
         if passage.is_first:
             number = 0
-        for text in split_sentences(passage.text) if sentence_per == "rule" else [passage.text]:
+        for text in split_sentences(passage.text) if sentence_per == "rule" else cut_sentence(passage.text):
             number += 1
             words, spans = split_words(text)
             yield Sentence(

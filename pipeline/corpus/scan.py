@@ -18,7 +18,7 @@ from schemas.config import CorpusConfig
 from schemas.errors import CorpusError
 
 #: Part of the fingerprint; raised whenever a reader gives other sentences for the same bytes.
-READER_VERSION = 3
+READER_VERSION = 4
 
 
 class _Tally:
@@ -49,8 +49,8 @@ class _Tally:
             for label, value in sentence.document_labels.items():
                 self._count(self.document_labels, label, (value,))
 
-    def quarantined(self) -> None:
-        self.n_quarantined += 1
+    def quarantined(self, item: Quarantined) -> None:
+        self.n_quarantined += item.n_pieces
 
     def _count(self, counts: dict[str, Counter[str | None]], name: str, values: Iterable[str | None]) -> None:
         counter = counts.get(name)
@@ -75,7 +75,7 @@ def scan(
     digests: dict[str, Digest] = {}
 
     def set_aside(item: Quarantined) -> None:
-        tally.quarantined()
+        tally.quarantined(item)
         if quarantine:
             quarantine(item)
 

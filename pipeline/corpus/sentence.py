@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from schemas.errors import CorpusError
 
 EXCERPT_CHARACTERS = 200
+#: A rule may quote what it found: it is cut, too.
+_RULE_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Quarantined:
     rule: str
     excerpt: str
     way_out: str = ""
+    n_pieces: int = 1
+    """How many pieces it stands for."""
 
     @property
     def message(self) -> str:
@@ -56,9 +60,20 @@ class Quarantined:
 
 
 def quarantine(source: str, line: int, rule: str, found: str, way_out: str) -> Quarantined:
-    """A :class:`Quarantined` whose excerpt is cut to its first 200 characters and can always be written as UTF-8."""
-    excerpt = found[:EXCERPT_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
-    return Quarantined(source, line, rule, excerpt, way_out)
+    """A :class:`Quarantined` whose excerpt is cut to its first 200 characters and can always be written as UTF-8.
+
+    ``rule`` and ``way_out`` are cut likewise, at 500 characters: nothing that is kept of bad input is as long as it.
+    """
+    excerpt = _writable(found[:EXCERPT_CHARACTERS])
+    return Quarantined(source, line, _shortened(rule), excerpt, _shortened(way_out))
+
+
+def _shortened(text: str) -> str:
+    return _writable(text if len(text) <= _RULE_CHARACTERS else f"{text[:_RULE_CHARACTERS]}…")
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -10,10 +10,12 @@ from pipeline.corpus.layer_names import layer_name
 from pipeline.corpus.sentence import Quarantined, Sentence, join_words, locate_words, quarantine
 from pipeline.corpus.sources import Source
 from pipeline.corpus.splitting import split_words
-from pipeline.corpus.streams import SourceStream
+from pipeline.corpus.streams import MAX_BLOCK_LINES, SourceStream
 from schemas.config import CorpusConfig
 from schemas.errors import CorpusError
 
+#: Longest text of a record: it cannot be cut like a document, since its words may have labels.
+MAX_CHARACTERS = 1_000_000
 _Words = tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]
 
 
@@ -37,7 +39,7 @@ def record_sentence(record: dict[str, Any], source: Source, config: CorpusConfig
     or list of strings (several values). With ``target`` (index of a word, from 0) the target also carries ``sense`` as
     a word layer. ``document`` names the document, else it is the file.
     """
-    placed = _words(record, source.name, config, line)
+    placed = _too_long(record, source.name, config, line) or _words(record, source.name, config, line)
     if isinstance(placed, Quarantined):
         return placed
     text, words, spans = placed
@@ -119,6 +121,17 @@ def _label_fields(record: dict[str, Any], config: CorpusConfig, layers: Collecti
         for name, value in record.items()
         if name not in taken and (label_value(value) is not None or is_string_list(value))
     )
+
+
+def _too_long(record: dict[str, Any], source: str, config: CorpusConfig, line: int) -> Quarantined | None:
+    text, words = record.get(config.text_field), record.get("words")
+    if isinstance(text, str) and len(text) > MAX_CHARACTERS:
+        rule = f"a sentence may have {MAX_CHARACTERS:,} characters, and this one has {len(text):,}"
+        return quarantine(source, line, rule, text, "divide it, or set corpus.format to `jsonl`, which cuts documents")
+    if isinstance(words, list) and len(words) > MAX_BLOCK_LINES:
+        rule = f"a sentence may have {MAX_BLOCK_LINES:,} words, and this one has {len(words):,}"
+        return quarantine(source, line, rule, repr(words[:50]), SKIP)
+    return None
 
 
 def _words(record: dict[str, Any], source: str, config: CorpusConfig, line: int) -> _Words | Quarantined:

@@ -49,13 +49,13 @@ def split_sentences(text: str) -> list[str]:
     start = 0
     for match in _END.finditer(text):
         if _is_final(text, start, match):
-            sentences += _cut(text[start : match.end()].strip())
+            sentences += cut_sentence(text[start : match.end()].strip())
             start = match.end()
-    sentences += _cut(text[start:].strip())
+    sentences += cut_sentence(text[start:].strip())
     return sentences
 
 
-def _cut(sentence: str) -> list[str]:
+def cut_sentence(sentence: str) -> list[str]:
     """The sentence; pieces of :data:`MAX_SENTENCE_CHARACTERS` at most where it is longer."""
     if len(sentence) <= MAX_SENTENCE_CHARACTERS:
         return [sentence] if sentence else []

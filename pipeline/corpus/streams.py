@@ -29,6 +29,8 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 MAX_LINE_BYTES = 128 << 20
 MAX_BLOCK_LINES = 1_000_000
 _CHUNK = 1 << 20
+#: Compressed bytes unpacked at once: four can be 128 kB of one character, and all they give is in memory.
+_ZSTD_BYTES = 1 << 10
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
 
@@ -80,11 +82,12 @@ class _ZstdFile(io.RawIOBase):
         return True
 
     def _next_chunk(self) -> bool:
-        compressed = self._frame.unused_data if self._frame.eof else b""
+        compressed = b""
         if self._frame.eof:
+            compressed = self._frame.unused_data
             self._frame = zstandard.ZstdDecompressor().decompressobj()
             self._is_inside = False
-        compressed = compressed or self._raw.read(1 << 16)
+        compressed = compressed or self._raw.read(_ZSTD_BYTES)
         if not compressed:
             if self._is_inside:
                 raise EOFError("the last frame is cut off")

@@ -6,6 +6,7 @@ rows, models that tokenise differently get the same words, and neither shards no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,3 +75,45 @@ def sampled_rows(
     return RowAssignment(
         place[assigned.token_row], assigned.word[kept], assigned.is_special[kept], assigned.is_counted[kept]
     )
+
+
+def count_rows(
+    sentence: EncodedSentence, sentence_id: int, unit: str, pooling: str | None, sample: RowSample | None
+) -> int:
+    """How many rows :func:`sampled_rows` gives."""
+    if unit == "token" and sample is None:
+        return len(sentence)
+    return sampled_rows(sentence, sentence_id, unit, pooling, sample).n_rows
+
+
+def assigned_rows(
+    sentences: Sequence[EncodedSentence],
+    sentence_ids: Sequence[int],
+    unit: str,
+    pooling: str | None,
+    sample: RowSample | None,
+) -> tuple[RowAssignment, npt.NDArray[np.int64]]:
+    """Rows of sentences (at least one), numbered on from each to the next, and int64 how many each has.
+
+    The same as :func:`sampled_rows` for each; where every token is a row, for all at once.
+    """
+    if unit == "token" and sample is None:
+        n_rows = np.array([len(sentence) for sentence in sentences], np.int64)
+        word = np.concatenate([sentence.word for sentence in sentences])
+        is_special = np.concatenate([sentence.is_special for sentence in sentences])
+        return RowAssignment(np.arange(len(word)), word, is_special, ~is_special & (word >= 0)), n_rows
+    parts = [
+        sampled_rows(sentence, sentence_id, unit, pooling, sample)
+        for sentence, sentence_id in zip(sentences, sentence_ids, strict=True)
+    ]
+    n_rows = np.array([part.n_rows for part in parts], np.int64)
+    first = np.cumsum(n_rows) - n_rows
+    numbered = [
+        np.where(part.token_row >= 0, part.token_row + offset, -1) for part, offset in zip(parts, first, strict=True)
+    ]
+    return RowAssignment(
+        np.concatenate(numbered),
+        np.concatenate([part.word for part in parts]),
+        np.concatenate([part.is_special for part in parts]),
+        np.concatenate([part.is_counted for part in parts]),
+    ), n_rows

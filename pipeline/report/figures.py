@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pipeline.report.inert_text import inert
 from pipeline.report.neuron_cards import SELECTED, Statistics
 from pipeline.report.report_data import MethodResult, ReportData
+from schemas.inert_text import inert
 
 Json = dict[str, object]
 

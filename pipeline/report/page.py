@@ -17,10 +17,11 @@ from plotly.offline import get_plotlyjs
 
 from pipeline.report import number_format
 from pipeline.report.figures import anchors, page_figures, quantile_strip
-from pipeline.report.inert_text import direction, inert, script_json
+from pipeline.report.inert_text import direction, script_json
 from pipeline.report.neuron_cards import SELECTED
 from pipeline.report.report_data import ReportData
 from schemas.errors import StoreError
+from schemas.inert_text import inert
 
 
 def render_page(data: ReportData) -> str:
@@ -39,7 +40,7 @@ def render_page(data: ReportData) -> str:
         scripts=[Markup(s) for s in scripts],  # noqa: S704 - our own and plotly's
         script_hashes=" ".join(_hash(s) for s in scripts),
         style=Markup(_asset("page.css")),  # noqa: S704 - our own
-        config=json.dumps(data.run.config, indent=2, ensure_ascii=False) if data.run.config else "",
+        config=_lines(json.dumps(data.run.config, indent=2, ensure_ascii=False)) if data.run.config else "",
         selected=SELECTED,
     )
 
@@ -112,3 +113,8 @@ def _plotly_script() -> str:
 
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _lines(text: str) -> str:
+    """``text`` with every line inert."""
+    return "\n".join(inert(line) for line in text.split("\n"))

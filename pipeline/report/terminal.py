@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from pipeline.report.connection import Connection, ask
-from pipeline.report.inert_text import inert
 from pipeline.report.methods import Method, choose_method, load_methods
 from pipeline.report.neuron_cards import Context, NeuronCard, load_neuron_cards
 from pipeline.report.number_format import activation_text, probability_text, score_text, share_text, sign_text
 from pipeline.report.report_data import load_run
 from schemas.errors import ConceptError
+from schemas.inert_text import inert
 
 #: Backgrounds of the 256-colour palette from weak to strong; black text is readable on all of them.
 _POSITIVE = (230, 223, 216, 215, 208)

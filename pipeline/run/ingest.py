@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from pipeline.corpus.quarantine_list import MAX_LISTED_OF_SHARD, QuarantineList
 from pipeline.corpus.sentence import Quarantined, Sentence
 from pipeline.extract.tokenizer import EncodedSentence, SentenceInput
 from pipeline.store.parquet import write_table
@@ -69,7 +70,7 @@ class ShardContent:
     ended: list[dict[str, Any]] = field(default_factory=list)
     n_read: int = 0
     """Sentences read for it, those that were skipped included."""
-    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined: QuarantineList = field(default_factory=lambda: QuarantineList(MAX_LISTED_OF_SHARD))
     """Those that were skipped."""
     after: dict[str, Any] = field(default_factory=dict)
     """The position behind it."""
@@ -81,7 +82,7 @@ class ShardContent:
             "n_sentences": len(self.sentences),
             "n_words": sum(len(sentence.words) for sentence in self.sentences),
             "n_read": self.n_read,
-            "quarantined": [asdict(item) for item in self.quarantined],
+            "quarantined": [asdict(item) for item in self.quarantined.items()],
             "after": self.after,
         }
 
@@ -206,7 +207,7 @@ def cut_shards(
             content, n_rows, n_tokens = ShardContent(content.shard + 1), 0, 0
         content.n_read += 1
         if isinstance(encoded, Quarantined):
-            content.quarantined.append(encoded)
+            content.quarantined.add(encoded)
             continue
         _place(sentence, position, content)
         content.encoded.append(encoded)

@@ -11,6 +11,7 @@ from pipeline.run.corpus_record import load_corpus_record
 from pipeline.run.dump_files import compact_key, compact_stage, dump_stage, series_of
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.plans import load_plan, planned_models
+from pipeline.run.scales import SCALES_KEY, scales_stage
 from pipeline.store import paths
 from pipeline.store.manifest import Manifest
 from pipeline.store.problems import Problem
@@ -48,6 +49,7 @@ def check_plans(store: Store) -> list[Problem]:
     for plan in plans:
         found = (
             *_check_receipts(plan, vouchers),
+            *_check_scales(plan, vouchers),
             *_check_manifest(plan, vouchers.manifest),
             *_check_listed(plan, vouchers),
         )
@@ -84,6 +86,16 @@ def _check_counts(path: str, receipt: Receipt, shard: ShardPlan) -> Iterator[Pro
         count = _COUNTS.get(entry.path.partition("/")[0])
         if count is not None and entry.n_rows != planned[count]:
             yield Problem(entry.path, "plan", f"{entry.n_rows:,} lines, and {count} of the plan is {planned[count]:,}")
+
+
+def _check_scales(plan: Plan, vouchers: Vouchers) -> Iterator[Problem]:
+    """A dump in int8 that has begun has the receipt of its scales."""
+    path = paths.receipt_file(scales_stage(plan), SCALES_KEY)
+    if plan.capture.dtype != "int8" or plan.is_imported or path in vouchers.receipts:
+        return
+    stages = {dump_stage(plan), compact_stage(plan)}
+    if any(receipt.stage in stages for receipt in vouchers.receipts.values()):
+        yield Problem(path, "missing", "shards are dumped in int8, and the receipt of their scales is gone", (path,))
 
 
 def _agrees(facts: Mapping[str, object], planned: Mapping[str, object]) -> bool:

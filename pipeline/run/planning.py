@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal, cast
 
+from pipeline.corpus.quarantine_list import QuarantineList
 from pipeline.corpus.scan import scan
-from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.model import choose_device
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.extract.model_info import describe_model
@@ -106,7 +106,7 @@ def plan_run(config: Config, store: Store, executor: Executor, progress: Progres
     saes = describe_saes(config.dump, info)
     capture = choose_capture(config, info, saes, earlier.capture if earlier else None)
     encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
-    unread: list[Quarantined] = []
+    unread = QuarantineList()
     is_known = earlier is not None and is_cut(store)
     if is_known:
         record = load_corpus_record(store)
@@ -151,12 +151,12 @@ def _tuned(plan: Plan, store: Store, progress: Progress) -> Capture:
 
 
 def _scan(
-    config: Config, store: Store, capture: Capture, encoder: Encoder, progress: Progress, unread: list[Quarantined]
+    config: Config, store: Store, capture: Capture, encoder: Encoder, progress: Progress, unread: QuarantineList
 ) -> CorpusRecord:
     """Read the corpus once, annotated if the config says so; how it is or will be cut."""
-    corpus = annotated_corpus(config, store, progress, unread.append)
+    corpus = annotated_corpus(config, store, progress, unread.add)
     progress.start("scan", 0, "sentences")
-    summary = scan(corpus, unread.append)
+    summary = scan(corpus, unread.add)
     progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
     rows_per_shard = config.dump.rows_per_shard or fitting_rows(config.dump, capture)
     cut_by = cut_id(encoder.fingerprint, capture)

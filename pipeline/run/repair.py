@@ -18,8 +18,17 @@ from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
-from pipeline.run.repair_pieces import redo_compacted, redo_corpus, redo_dump, redo_labels, redo_quarantine, redo_rows
+from pipeline.run.repair_pieces import (
+    redo_compacted,
+    redo_corpus,
+    redo_dump,
+    redo_labels,
+    redo_quarantine,
+    redo_rows,
+    redo_scales,
+)
 from pipeline.run.reregister import reregister
+from pipeline.run.scales import scales_stage
 from pipeline.run.work import Executor
 from pipeline.store import paths
 from pipeline.store.problems import Problem
@@ -136,6 +145,9 @@ class _Repair:
             self._redo("quarantine", keys, lambda: redo_quarantine(store, self.plans))
         for plan in self.plans:
             self._shards(f"rows-{plan.row_space}", partial(redo_rows, store, plan, progress=progress))
+        for plan in self.plans:
+            # before the dump, which goes by them
+            self._shards(scales_stage(plan), partial(redo_scales, store, plan, executor=executor, progress=progress))
         for plan in self.plans:
             self._shards(dump_stage(plan), partial(redo_dump, store, plan, executor=executor, progress=progress))
             compacted = partial(redo_compacted, store, plan, executor=executor, progress=progress)

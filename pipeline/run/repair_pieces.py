@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.corpus.quarantine_list import QuarantineList
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.scan import scan
-from pipeline.corpus.sentence import Quarantined
 from pipeline.corpus.sources import digest, expand
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.compact import make_files, shard_tasks
@@ -72,8 +72,8 @@ def redo_quarantine(store: Store, plans: Sequence[Plan]) -> None:
     _require_corpus(record)
     if any(plan.config.annotate for plan in plans):
         raise StoreError("what annotation skipped is known only while it annotates; make the store anew for this table")
-    unread: list[Quarantined] = []
-    scan(record.corpus, unread.append)
+    unread = QuarantineList()
+    scan(record.corpus, unread.add)
     write_quarantine(store, unread)
 
 
@@ -115,6 +115,13 @@ def redo_rows(store: Store, plan: Plan, keys: Sequence[str], progress: Progress)
             write_row_shard(store, space, shard.shard, shard.first_row, sentences, encoded)
             progress.advance(n_rows=shard.n_rows)
     progress.finish(f"{len(keys)} shards written again")
+
+
+def redo_scales(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
+    """Choose the scales of an ``int8`` dump again, by the same pilot: one piece, whose key is always the same."""
+    del keys
+    refuse_other_libraries(plan)
+    ensure_scales(plan, store, executor, progress, ScalesJob(store.url, plan))
 
 
 def redo_dump(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:

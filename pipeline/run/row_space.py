@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.extract.row_sample import RowSample, sampled_rows
+from pipeline.extract.row_sample import RowSample, assigned_rows
 from pipeline.extract.tokenizer import EncodedSentence
 from pipeline.run.ingest import ShardContent, refuse_other_cut
 from pipeline.run.plan_record import Capture, ShardPlan
@@ -152,58 +152,44 @@ def _tables(
     space: RowSpace, first_row: int, keys: Sequence[SentenceKeys], encoded: Sequence[EncodedSentence]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns of rows and tokens."""
-    parts: dict[str, list[Any]] = {}
-    splits: list[str | None] = []
-    tokens: list[str] = []
-    next_row = first_row
-
-    def put(name: str, values: Any) -> None:
-        parts.setdefault(name, []).append(values)
-
-    for key, sentence in zip(keys, encoded, strict=True):
-        assigned = sampled_rows(sentence, key.sentence_id, space.unit, space.pooling, space.sample)
-        n_rows, n_tokens = len(assigned.word), len(sentence.token_id)
-        put("row_document", np.full(n_rows, key.document_id, np.int64))
-        put("row_sentence", np.full(n_rows, key.sentence_id, np.int64))
-        put("row_word", np.where(assigned.word >= 0, assigned.word + key.first_word, -1))
-        put("row_special", assigned.is_special)
-        put("row_counted", assigned.is_counted)
-        splits.extend([key.split] * n_rows)
-        put("row_id", np.where(assigned.token_row >= 0, assigned.token_row + next_row, -1))
-        put("document_id", np.full(n_tokens, key.document_id, np.int64))
-        put("sentence_id", np.full(n_tokens, key.sentence_id, np.int64))
-        put("word_id", np.where(sentence.word >= 0, sentence.word + np.int64(key.first_word), -1))
-        for name in ("window", "position", "token_id", "start", "end", "is_special"):
-            put(name, getattr(sentence, name))
-        tokens.extend(sentence.tokens)
-        next_row += n_rows
-    columns = {name: np.concatenate(values) for name, values in parts.items()}
-    if not columns:
+    if not keys:
         return {name: [] for name in TABLES["rows"].arrow.names}, {name: [] for name in TABLES["tokens"].arrow.names}
+    sentence_ids = np.array([key.sentence_id for key in keys], np.int64)
+    document_ids = np.array([key.document_id for key in keys], np.int64)
+    first_words = np.array([key.first_word for key in keys], np.int64)
+    n_tokens = np.array([len(sentence) for sentence in encoded], np.int64)
+    assigned, n_rows = assigned_rows(encoded, sentence_ids.tolist(), space.unit, space.pooling, space.sample)
+    names = ("window", "position", "token_id", "start", "end", "is_special", "word")
+    columns = {name: np.concatenate([getattr(sentence, name) for sentence in encoded]) for name in names}
     rows = {
-        "row_id": np.arange(first_row, next_row, dtype=np.int64),
-        "document_id": columns["row_document"],
-        "sentence_id": columns["row_sentence"],
-        "word_id": _nullable(columns["row_word"]),
-        "split": splits,
-        "is_special": columns["row_special"],
-        "is_counted": columns["row_counted"],
+        "row_id": np.arange(first_row, first_row + assigned.n_rows, dtype=np.int64),
+        "document_id": np.repeat(document_ids, n_rows),
+        "sentence_id": np.repeat(sentence_ids, n_rows),
+        "word_id": _nullable(_plus(assigned.word, np.repeat(first_words, n_rows))),
+        "split": [key.split for key, n in zip(keys, n_rows.tolist(), strict=True) for _ in range(n)],
+        "is_special": assigned.is_special,
+        "is_counted": assigned.is_counted,
     }
     special = columns["is_special"]
     table = {
-        "row_id": _nullable(columns["row_id"]),
-        "document_id": columns["document_id"],
-        "sentence_id": columns["sentence_id"],
-        "word_id": _nullable(columns["word_id"]),
+        "row_id": _nullable(_plus(assigned.token_row, first_row)),
+        "document_id": np.repeat(document_ids, n_tokens),
+        "sentence_id": np.repeat(sentence_ids, n_tokens),
+        "word_id": _nullable(_plus(columns["word"], np.repeat(first_words, n_tokens))),
         "window": columns["window"],
         "position": columns["position"],
         "token_id": columns["token_id"],
-        "token": tokens,
+        "token": [token for sentence in encoded for token in sentence.tokens],
         "start": np.ma.masked_array(columns["start"], special),
         "end": np.ma.masked_array(columns["end"], special),
         "is_special": special,
     }
     return rows, table
+
+
+def _plus(index: np.ndarray[Any, Any], first: Any) -> np.ndarray[Any, Any]:
+    """Numbers in the store (int64) of what is numbered from 0 here; −1 stays −1."""
+    return np.where(index >= 0, index + np.int64(first), np.int64(-1))
 
 
 def _nullable(values: np.ndarray[Any, Any]) -> np.ma.MaskedArray[Any, Any]:

@@ -27,7 +27,7 @@ from pipeline.run.work import Executor, Job, run_tasks
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
-from schemas.errors import ActivationError, IncompleteError
+from schemas.errors import ActivationError, IncompleteError, IntegrityError
 from schemas.scales import SCALES
 
 #: Rows the pilot aims at.
@@ -35,7 +35,8 @@ PILOT_ROWS = 2_000
 #: Rows of the pilot in memory at once, in float32 over all layers.
 _ROWS_AT_ONCE = 256
 _SEED = 0
-_KEY = "pilot"
+#: Key of the receipt of a run's scales.
+SCALES_KEY = "pilot"
 
 Scales = dict[Target, Floats]
 ReadSequences = Callable[[Store, Plan, ShardPlan], Sequences]
@@ -45,7 +46,7 @@ ReadSequences = Callable[[Store, Plan, ShardPlan], Sequences]
 class ScalesTask:
     """The one task of the stage."""
 
-    key: str = _KEY
+    key: str = SCALES_KEY
 
 
 class ScalesWorker:
@@ -165,7 +166,7 @@ def scales_stage(plan: Plan) -> str:
 
 def ensure_scales(plan: Plan, store: Store, executor: Executor, progress: Progress, job: Job) -> None:
     """Choose the scales unless the store has them, by ``job`` on a worker of ``executor``."""
-    if plan.capture.dtype != "int8" or store.receipt(scales_stage(plan), _KEY) is not None:
+    if plan.capture.dtype != "int8" or store.receipt(scales_stage(plan), SCALES_KEY) is not None:
         return
     progress.start(f"scales {plan.model}", 1, "samples", 0)
     run_tasks(
@@ -183,11 +184,18 @@ def load_scales(plan: Plan, store: Store) -> Scales:
     """Scales (N,) of every target of an ``int8`` dump; of other dumps none."""
     if plan.capture.dtype != "int8":
         return {}
-    receipt = store.receipt(scales_stage(plan), _KEY)
+    receipt = store.receipt(scales_stage(plan), SCALES_KEY)
     if receipt is None:
         raise IncompleteError(
             f"run {plan.run_id}: the scales of its int8 dump are not there; start the dump again, which makes them"
         )
+    for entry in receipt.files:
+        # a wrong scale would be a wrong value in every file of the dump
+        if not store.exists(entry.path) or store.storage.sha256(entry.path) != entry.sha256:
+            raise IntegrityError(
+                f"run {plan.run_id}: {entry.path}, which holds the scales of its int8 dump, is gone or damaged; "
+                "`neuronmill verify --repair` makes it again"
+            )
     table = store.read_table(receipt.files, ["component", "layer", "neuron", "scale"])
     component, layer = np.array(table["component"].to_pylist()), table["layer"].to_numpy()
     scale = table["scale"].to_numpy()  # by target, then neuron

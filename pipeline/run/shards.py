@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain
 
+from pipeline.corpus.quarantine_list import QuarantineList
 from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.encoded import EncodedSentence
-from pipeline.extract.row_sample import sampled_rows
+from pipeline.extract.row_sample import count_rows
 from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, claim_corpus, finish_corpus, is_cut
 from pipeline.run.ingest import ENCODE_BATCH, cut_shards, write_corpus_shard
@@ -52,7 +53,7 @@ def write_shards(
 
 def row_counter(capture: Capture) -> Callable[[EncodedSentence, int], int]:
     """How many rows an encoded sentence with a given id has."""
-    return lambda encoded, id_: sampled_rows(encoded, id_, capture.unit, capture.pooling, capture.sample).n_rows
+    return lambda encoded, id_: count_rows(encoded, id_, capture.unit, capture.pooling, capture.sample)
 
 
 def _cut_corpus(
@@ -133,10 +134,16 @@ def register_rows(store: Store, space: RowSpace) -> None:
     store.advance_all(changes)
 
 
-def write_quarantine(store: Store, unread: Sequence[Quarantined]) -> None:
-    """The table of skipped sentences: those that could not be read, and those that the encoder refused."""
-    refused = [item for receipt in store.receipts("corpus").values() for item in receipt.facts["quarantined"]]
-    rows = [asdict(item) for item in unread] + refused
+def write_quarantine(store: Store, unread: QuarantineList) -> None:
+    """The table of skipped sentences: those that could not be read, and those that the encoder refused.
+
+    ``unread`` gets the latter, too.
+    """
+    for key in store.receipt_keys("corpus"):
+        receipt = store.receipt("corpus", key)
+        for refused in receipt.facts["quarantined"] if receipt else ():
+            unread.add(Quarantined(**refused))
+    rows = [asdict(item) for item in unread.items()]
     if not rows:
         return
     columns = {name: [row[name] for row in rows] for name in TABLES["quarantine"].arrow.names}

@@ -14,6 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.inert_text import inert
+
 Format = Literal["table", "csv", "json", "parquet"]
 
 _TABLE_ROWS = 200
@@ -87,7 +89,10 @@ def _write_parquet(reader: pa.RecordBatchReader, sink: BinaryIO) -> int:
 
 
 def _write_table(reader: pa.RecordBatchReader, sink: BinaryIO) -> int:
-    """Aligned columns; long cells and rows after the 200th are cut, and the last line says so."""
+    """Aligned columns; long cells and rows after the 200th are cut, and the last line says so.
+
+    Control characters and marks of direction are shown as signs: what is in a store cannot steer a terminal.
+    """
     if reader.schema.names == ["explain_key", "explain_value"]:
         plans = [str(row[1]).rstrip() for row in _rows(reader)]
         sink.write(("\n".join(plans) + "\n").encode())
@@ -100,7 +105,7 @@ def _write_table(reader: pa.RecordBatchReader, sink: BinaryIO) -> int:
         n_rows += 1
     kinds = reader.schema.types
     numeric = [pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t) for t in kinds]
-    names = reader.schema.names
+    names = [inert(name) for name in reader.schema.names]
     widths = [max([len(name), *(len(row[i]) for row in shown)]) for i, name in enumerate(names)]
     lines = [names, ["-" * width for width in widths], *shown]
     for line in lines:
@@ -115,7 +120,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = "" if value is None else " ".join(str(value).split()) if isinstance(value, str) else str(value)
-    return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
+    return inert(text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ folder; what a killed process leaves there, or of an upload, is removed by :func
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from pipeline.store.storage import LocalStorage, Storage
 
 #: Kind of the folders of remote stores, in the machine's temporary folder.
 _TEMPORARY = "neuronmill-work"
+#: What an operating system says of a disk that is full, over its quota, read-only, broken or gone.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN})
 
 
 class Staging:
@@ -47,6 +50,17 @@ class Staging:
     def paths(self) -> list[str]:
         """Final paths asked for so far, sorted."""
         return sorted(self._paths)
+
+    def refusal(self, error: OSError) -> str | None:
+        """What the disk says where ``error`` is its refusal to hold a file of this folder; ``None`` for other errors.
+
+        Those are errors of other files, and of a file missing in a folder that is there: nobody has written it.
+        """
+        named = [name for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
+        is_mine = not named or any(Path(name).is_relative_to(self.folder) for name in named)
+        if error.errno == errno.ENOENT and is_mine and self._paths and not os.path.isdir(self.folder):  # noqa: PTH112  (False, too, where the disk gives no answer)
+            return "its folder is gone"
+        return os.strerror(error.errno) if error.errno in _DISK_ERRORS and is_mine else None
 
     def discard(self) -> None:
         """Remove the folder and whatever is left in it."""

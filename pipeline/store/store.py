@@ -7,7 +7,6 @@ files, and the same work done again gives the same files.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -36,10 +35,6 @@ from pipeline.store.storage import LocalStorage, Storage
 from schemas.errors import IntegrityError, SchemaVersionError, StoreError, StoreLocationError
 from schemas.tables import SCHEMA_VERSION
 
-#: What an operating system says of a disk that is full, over its quota, read-only, broken or gone.
-DISK_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENOENT}
-)
 _FORMAT = "neuronmill"
 _HASHING_THREADS = min(4, os.cpu_count() or 1)
 _NEURON = re.compile(r"n(\d{4,})")
@@ -137,16 +132,18 @@ class Store:
     def staging(self) -> Iterator[Staging]:
         """A staging folder, removed at the end with everything that was not committed.
 
-        A disk that refuses a file there is a :class:`StoreError`.
+        A disk that refuses a file there is a :class:`StoreError`; errors of other files, and of files there that are
+        looked for and were never written, stay what they are.
         """
         staging = Staging(self.storage)
         try:
             yield staging
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            reason = staging.refusal(error)
+            if reason is None:
                 raise
             raise StoreError(
-                f"store {self.url}: a file cannot be written ({os.strerror(error.errno)}); what is finished is kept: "
+                f"store {self.url}: a file cannot be written ({reason}); what is finished is kept: "
                 "free or mend the disk and start the same command again to resume"
             ) from error
         finally:

@@ -63,11 +63,14 @@ def _coded(column: pa.ChunkedArray) -> Coded:
 def _document_labels(store: Store, shard: int, document_id: npt.NDArray[np.int64]) -> dict[str, Coded]:
     """Labels of the words' documents: listed in the shard a document ends in, or the one after."""
     wanted, place = np.unique(document_id, return_inverse=True)
+    missing = set(wanted.tolist())
     found: dict[int, list[tuple[str, str]]] = {}
     for entry in store.files("documents"):
-        if entry.shard is not None and entry.shard >= shard and len(found) < len(wanted):
+        # a shard may also list a document of the shard before, and none of its own last one
+        if entry.shard is not None and entry.shard >= shard and missing:
             documents = store.read_table([entry], ["document_id", "labels"]).to_pydict()
             found |= dict(zip(documents["document_id"], documents["labels"], strict=True))
+            missing -= found.keys()
     return _spread([found.get(int(document), []) for document in wanted], place)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from pipeline.corpus import streams
 from pipeline.corpus.reader import read_corpus
@@ -39,8 +42,13 @@ def scanned(path: Path, kind: str) -> tuple[str, int]:
 
 
 def bomb(path: Path, piece: bytes, copies: int) -> Path:
-    """A `.gz` of many members that unpacks to ``copies`` times ``piece``."""
-    path.write_bytes(gzip.compress(piece) * copies)
+    """A file that unpacks to ``copies`` times ``piece``: many members, of Zstandard one frame that holds it all."""
+    if path.suffix == ".zst":
+        frame = zstandard.ZstdCompressor().compressobj()
+        path.write_bytes(b"".join([*(frame.compress(piece) for _ in range(copies)), frame.flush()]))
+    else:
+        compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[path.suffix]
+        path.write_bytes(compress(piece) * copies)
     return path
 
 
@@ -53,10 +61,12 @@ def test_a_gigabyte_without_a_line_end_is_refused_by_file_and_line(tmp_path, kin
     assert grown < 400
 
 
-def test_a_gigabyte_of_blank_lines_streams(tmp_path):
-    path = bomb(tmp_path / "bomb.txt.gz", (b" " * (2**20 - 1) + b"\n") * 16, 64)
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_gigabyte_of_blank_lines_streams(tmp_path, suffix):
+    path = bomb(tmp_path / f"bomb.txt{suffix}", (b" " * (2**20 - 1) + b"\n") * 16, 64)
     with path.open("ab") as file:
-        file.write(gzip.compress(b"The end.\n"))
+        file.write(bomb(tmp_path / f"end{suffix}", b"The end.\n", 1).read_bytes())
+    assert path.stat().st_size < 2**21
     said, grown = scanned(path, "text")
     assert said == "1 1 3"
     assert grown < 150
@@ -100,6 +110,15 @@ def test_a_document_of_50_mb_of_real_words_without_a_full_stop(tmp_path):
     said, grown = scanned(path, "text")
     assert said == "1 2500 10000000"
     assert grown < 450
+
+
+def test_a_line_that_is_to_be_one_sentence_is_cut_like_any_other(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("Short.\n" + "word " * 10_000 + "\n", encoding="ascii")
+    sentences = list(read_corpus(CorpusConfig(sources=[str(path)], sentence_per="line")))
+    assert [len(sentence.text) for sentence in sentences] == [6, 19_999, 19_999, 9_999]
+    assert [sentence.sentence for sentence in sentences] == ["1", "2", "3", "4"]
+    assert sum(len(sentence.words) for sentence in sentences[1:]) == 10_000
 
 
 def test_a_sentence_without_an_end_is_cut_at_white_space():

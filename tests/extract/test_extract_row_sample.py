@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.extract.encoded import EncodedSentence
-from pipeline.extract.row_sample import RowSample, is_drawn, sampled_rows
+from pipeline.extract.row_sample import RowSample, assigned_rows, count_rows, is_drawn, sampled_rows
 from pipeline.extract.rows import assign_rows
 
 UNITS = [("token", None), ("word", "last"), ("word", "mean"), ("sentence", "mean"), ("sentence", "cls")]
@@ -111,3 +111,23 @@ def test_everything_and_nothing():
     assert sampled_rows(encoded, 0, "token", None, RowSample(1.0, "row", 0)).n_rows == 5
     nothing = sampled_rows(encoded, 0, "token", None, RowSample(1e-18, "row", 0))
     assert (nothing.n_rows, nothing.token_row.tolist()) == (0, [-1] * 5)
+
+
+@pytest.mark.parametrize("sample", [None, RowSample(0.5, "row", 3), RowSample(0.5, "sentence", 3)])
+@pytest.mark.parametrize("kind", UNITS)
+def test_rows_of_many_sentences_are_those_of_each(kind, sample):
+    sentences = [sentence(words) for words in ([0, 1, 2], [-1, 0], [0, 0, 1, -1], [-1], [0, 1, 1, 2, 3])]
+    ids = [7, 3, 2**40, 8, 9]
+    assigned, n_rows = assigned_rows(sentences, ids, *kind, sample)
+    each = [sampled_rows(encoded, id_, *kind, sample) for encoded, id_ in zip(sentences, ids, strict=True)]
+    assert n_rows.tolist() == [rows.n_rows for rows in each]
+    assert n_rows.tolist() == [
+        count_rows(encoded, id_, *kind, sample) for encoded, id_ in zip(sentences, ids, strict=True)
+    ]
+    token_row, first = [], 0
+    for rows in each:
+        token_row += [row + first if row >= 0 else -1 for row in rows.token_row.tolist()]
+        first += rows.n_rows
+    assert assigned.token_row.tolist() == token_row
+    for name in ("word", "is_special", "is_counted"):
+        assert getattr(assigned, name).tolist() == [value for rows in each for value in getattr(rows, name).tolist()]

@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from command import Workplace, done, hashes, neuronmill, sentences
 
@@ -20,7 +21,11 @@ NAMES = {
     "glob": "*?[a-z]{0}%s$(id)",
     "unicode": "e\u0301 \U0001f9e0 \ufeff",
 }
-NEWLINE, NUL = "two\nlines", "zero\0byte"
+NEWLINE, NUL, TERMINAL = "two\nlines", "zero\0byte", "\x1b[2J\x1b]0;owned\x07"
+#: Values of document labels: what a config does not take as a name, the corpus may hold.
+VALUES = [*NAMES.values(), NEWLINE, NUL, TERMINAL]
+#: Names of the documents, with white space normalised.
+DOCUMENTS = [*NAMES.values(), "two lines", NUL, TERMINAL]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +34,7 @@ def hostile(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("hostile")
     corpus = folder / "corpus.jsonl"
     texts = iter([" ".join(words) for words in sentences(120)])
-    records = [
-        {"id": name, "topic": name, "text": " ".join(next(texts) for _ in range(6))} for name in [*NAMES.values(), NUL]
-    ]
+    records = [{"id": name, "topic": name, "text": " ".join(next(texts) for _ in range(6))} for name in VALUES]
     corpus.write_text("\n".join(json.dumps(record) for record in records) + "\n", encoding="utf-8")
     config = workplace.config(
         folder / "config.yaml",
@@ -53,7 +56,7 @@ def hostile(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_documents_keep_their_names(hostile: Path) -> None:
     out = done("sql", "--store", hostile, "--format", "json", "SELECT document FROM documents ORDER BY document_id").out
-    assert [row["document"] for row in json.loads(out)] == [*NAMES.values(), NUL]
+    assert [row["document"] for row in json.loads(out)] == DOCUMENTS
 
 
 @pytest.mark.parametrize("case", NAMES)
@@ -73,9 +76,73 @@ def test_the_page_holds_the_names_as_text(hostile: Path) -> None:
     assert "/etc/passwd" in page
 
 
+@pytest.mark.parametrize("value", VALUES)
+def test_what_is_shown_cannot_steer_a_terminal(value: str, hostile: Path) -> None:
+    """In a table or beside a neuron a name is one line without control characters or marks of direction."""
+    concept = f"document:topic={value}"
+    shown = done("top", "--store", hostile, "--concept", concept, "--limit", 1, "--no-colour").out
+    quoted = concept.replace("'", "''")
+    if "\0" not in value and "\n" not in value:
+        shown += done("sql", "--store", hostile, f"SELECT concept FROM concepts WHERE concept = '{quoted}'").out
+    assert [character for character in shown if character != "\n" and not character.isprintable()] == []
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(shown)
+
+
+def test_contexts_and_labels_lead_back_to_the_document(hostile: Path) -> None:
+    query = """
+        SELECT DISTINCT document, concept FROM labels
+        JOIN rows USING (row_id) JOIN documents USING (document_id) WHERE concept LIKE 'document:topic=%'
+        ORDER BY document_id"""
+    out = done("sql", "--store", hostile, "--format", "json", query).out
+    found = {row["document"]: row["concept"] for row in json.loads(out)}
+    assert found == {document: f"document:topic={value}" for document, value in zip(DOCUMENTS, VALUES, strict=True)}
+
+
+def test_the_page_holds_no_mark_of_direction(hostile: Path) -> None:
+    page = (hostile / "report.html").read_text(encoding="utf-8")
+    assert not {"\0", "\x1b", "\x07", "\u202e", "\u2066"} & set(page)
+
+
+@pytest.mark.parametrize("kind", ["npy", "arrow", "neurox-json"])
+def test_an_export_stays_where_it_is_told_to(kind: str, hostile: Path, tmp_path: Path) -> None:
+    name = {"npy": "x.npy", "arrow": "x.arrow", "neurox-json": "x.json"}[kind]
+    pooling = ["--pooling", "last"] if kind == "neurox-json" else []
+    rows = ["--rows", "parquet"] if kind != "arrow" else []
+    arguments = ["--component", "resid", "--layers", "1", "--format", kind, "--output", tmp_path / "inside" / name]
+    (tmp_path / "inside").mkdir()
+    done("export", "--store", hostile, *arguments, *rows, *pooling)
+    beside = set() if kind == "arrow" else {"inside/x.parquet"}
+    assert set(hashes(tmp_path)) == {f"inside/{name}"} | beside
+
+
+def test_names_come_back_from_an_export(hostile: Path, tmp_path: Path) -> None:
+    choice = ["--component", "resid", "--layers", "1", "--format", "npy", "--rows", "parquet"]
+    done("export", "--store", hostile, *choice, "--output", tmp_path / "x.npy")
+    place = ["--model", "tiny", "--component", "resid", "--layer", "1", "--store", tmp_path / "back"]
+    done("import", tmp_path / "x.npy", "--labels", tmp_path / "x.parquet", *place)
+    documents = "SELECT document FROM documents ORDER BY document_id"
+    concepts = "SELECT concept, n_rows FROM concepts ORDER BY concept"
+    for query in (documents, concepts):
+        stores = (hostile, tmp_path / "back")
+        before, after = (done("sql", "--store", store, "--format", "json", query).out for store in stores)
+        assert json.loads(after) == json.loads(before)
+
+
+def test_a_table_of_rows_as_tsv_refuses_names_of_several_lines(hostile: Path, tmp_path: Path) -> None:
+    choice = ["--component", "resid", "--layers", "1", "--format", "npy"]
+    result = neuronmill("export", "--store", hostile, *choice, "--output", tmp_path / "x.npy")
+    assert result.code in (1, 2)
+    assert "a cell of a TSV holds no tab and no end of a line; write the rows as Parquet" in result.error
+    assert hashes(tmp_path) == {}
+
+
 def test_the_store_is_sound_and_published(hostile: Path) -> None:
     done("verify", "--store", hostile)
     done("publish", "--store", hostile)
+    snapshot = (hostile / "CURRENT").read_text().strip()
+    with duckdb.connect(str(hostile / "snapshots" / snapshot / "neuronmill.duckdb"), read_only=True) as connection:
+        found = {name for (name,) in connection.execute("SELECT DISTINCT concept FROM rankings").fetchall()}
+    assert {f"document:topic={value}" for value in VALUES} <= found
 
 
 def test_a_document_id_of_two_lines_becomes_one(workplace: Workplace, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.report.figures import anchors
-from pipeline.report.inert_text import direction, inert, script_json
+from pipeline.report.inert_text import direction, script_json
 from pipeline.report.number_format import activation_text, probability_text, score_text, share_text, size_text
+from schemas.inert_text import inert
 
 ANY_TEXT = st.text(st.characters(), max_size=30)
 

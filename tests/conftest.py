@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# In a fresh checkout the first draw of all makes hypothesis's tables of Unicode and of the constants in the code loaded
+# (4 to 6 s), and on a busy machine any draw may be slow: neither says anything about the code under test.
+settings.register_profile("neuronmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("neuronmill")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

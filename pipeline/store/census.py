@@ -14,7 +14,6 @@ from typing import Any
 
 from pipeline.store import paths
 from pipeline.store.remote_storage import RemoteStorage
-from pipeline.store.retries import ERRORS
 from pipeline.store.storage import LocalStorage, Storage
 from schemas.errors import StoreError
 from schemas.tables import TABLES
@@ -101,15 +100,7 @@ def _scan(folder: Any) -> list[os.DirEntry[str]]:
 def _remote(storage: Storage) -> Iterator[tuple[str, StoredFile | None]]:
     if not isinstance(storage, RemoteStorage):
         raise StoreError(f"store {storage.root}: this kind of storage cannot be listed; name a folder or a URL")
-    try:
-        storage.filesystem.invalidate_cache()
-        listed = storage.filesystem.find(storage.base, detail=True)
-    except FileNotFoundError:
-        return
-    except ERRORS as error:
-        raise StoreError(f"store {storage.root}: cannot be listed: {error}; check URL and credentials") from error
-    for full, facts in listed.items():
-        name = full.removeprefix(storage.base + "/")
+    for name, facts in storage.everything().items():
         top, is_folder, _ = name.partition("/")
         if top in (DATA | _RECORDS if is_folder else ()) and _is_ours(name):
             yield name, StoredFile(name, int(facts["size"]), _touched(facts))

@@ -32,7 +32,11 @@ class RemoteFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no ty
 
 
 class ReadingFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
-    """The part of ``filesystem`` that DuckDB asks for when it reads; nothing can be written through it."""
+    """The part of ``filesystem`` that DuckDB asks for when it reads; nothing can be written through it.
+
+    Size and time of a file are asked for once: DuckDB wants them several times a query, and files of a store never
+    change under their names.
+    """
 
     cachable = False
 
@@ -40,6 +44,7 @@ class ReadingFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         super().__init__()
         self._filesystem = filesystem
         self._persisting = persisting
+        self._known: dict[tuple[str, str], Any] = {}
         self.protocol = filesystem.protocol
 
     def _strip_protocol(self, path: str) -> str:  # type: ignore[override,unused-ignore] # a class method in fsspec
@@ -47,13 +52,17 @@ class ReadingFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type of a file."""
-        name = self._strip_protocol(path)
-        return dict(self._persisting(name, lambda: self._filesystem.info(name)))
+        return dict(self._ask("info", path))
 
     def modified(self, path: str) -> Any:
         """Time of the last change."""
+        return self._ask("modified", path)
+
+    def _ask(self, question: str, path: str) -> Any:
         name = self._strip_protocol(path)
-        return self._persisting(name, lambda: self._filesystem.modified(name))
+        if (question, name) not in self._known:
+            self._known[question, name] = self._persisting(name, lambda: getattr(self._filesystem, question)(name))
+        return self._known[question, name]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> RemoteFile:
         if mode != "rb":

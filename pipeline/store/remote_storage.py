@@ -173,16 +173,23 @@ class RemoteStorage(Storage):
 
     def modified(self, folder: str) -> dict[str, float | None]:
         """See :meth:`Storage.modified`; one listing tells names and times."""
+        found = self._find(folder, self._name(folder))
+        return {name: _changed(facts) for name, facts in found.items()}
 
+    def everything(self) -> dict[str, dict[str, Any]]:
+        """Every file below the root, by name, with what the file system's listing tells of it."""
+        return self._find("the store", self.base)
+
+    def _find(self, what: str, full: str) -> dict[str, dict[str, Any]]:
         def find(_: bool) -> dict[str, dict[str, Any]]:
             self.filesystem.invalidate_cache()
             try:
-                return dict(self.filesystem.find(self._name(folder), detail=True))
+                return dict(self.filesystem.find(full, detail=True))
             except FileNotFoundError:
                 return {}
 
-        found = self._persist("list", folder, find)
-        return {name.removeprefix(self.base + "/"): _changed(found[name]) for name in sorted(found)}
+        found = self._persist("list", what, find)
+        return {name.removeprefix(self.base + "/"): found[name] for name in sorted(found)}
 
     def delete(self, path: str) -> None:
         """See :meth:`Storage.delete`."""

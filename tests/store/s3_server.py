@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,13 @@ BUCKET = "mill"
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """The server's URL; it has a bucket :data:`BUCKET`, and forgets everything at the end."""
+    """The server's URL; it has a bucket :data:`BUCKET`, and forgets everything at the end.
+
+    Its line for every request is left out: it costs time, and hides what a failed test shows.
+    """
+    logger = logging.getLogger("werkzeug")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     server = moto_server.ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -28,6 +35,7 @@ def running_server() -> Iterator[str]:
         client.close()
     yield url
     server.stop()
+    logger.setLevel(level)
 
 
 def s3_client(url: str) -> Any:

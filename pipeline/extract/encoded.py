@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+#: A sentence to encode: text, words, and the character span of each word in the text.
+SentenceInput = tuple[str, Sequence[str], Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,17 +11,13 @@ import numpy.typing as npt
 from tokenizers import Encoding
 
 from pipeline.extract.alignment import align_to_words, trim_spans
-from pipeline.extract.encoded import EncodedSentence, FlatTokens, Surroundings, lay_out, running_total
+from pipeline.extract.encoded import EncodedSentence, FlatTokens, SentenceInput, Surroundings, lay_out, running_total
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.extract.tokenizer_load import load_tokenizer, space_before_words
 from pipeline.extract.windows import cut_windows
 from schemas.config import ModelConfig
 from schemas.errors import CorpusError, ModelError
 
-__all__ = ["EncodedSentence", "Encoder", "SentenceInput"]
-
-#: A sentence to encode: text, words, and the character span of each word in the text.
-SentenceInput = tuple[str, Sequence[str], Sequence[tuple[int, int]]]
 Ints = npt.NDArray[np.int64]
 
 #: Sentences encoded at once: bounds the memory of the tokenizer's own objects.

@@ -22,6 +22,9 @@ from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from schemas.errors import IntegrityError
 
+#: Key of the receipt of a run's scales.
+SCALES_KEY = "pilot"
+
 
 class Series(NamedTuple):
     """The files of one block of neurons of one layer, shard after shard."""
@@ -39,6 +42,11 @@ class Series(NamedTuple):
 def dump_stage(plan: Plan) -> str:
     """Stage name of the dump's receipts; their keys are the shards'."""
     return f"dump-{plan.run_id}"
+
+
+def scales_stage(plan: Plan) -> str:
+    """Stage name of the pilot's receipt."""
+    return f"scales-{plan.run_id}"
 
 
 def compact_stage(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.extract.tokenizer import SentenceInput
+from pipeline.extract.encoded import SentenceInput
 from pipeline.run.corpus_record import (
     CorpusRecord,
     choose_record,

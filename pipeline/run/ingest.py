@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pipeline.corpus.quarantine_list import MAX_LISTED_OF_SHARD, QuarantineList
 from pipeline.corpus.sentence import Quarantined, Sentence
-from pipeline.extract.tokenizer import EncodedSentence, SentenceInput
+from pipeline.extract.encoded import EncodedSentence, SentenceInput
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import corpus_file
 from pipeline.store.receipts import Receipt

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from pipeline.run.corpus_record import load_corpus_record
-from pipeline.run.dump_files import compact_key, compact_stage, dump_stage, series_of
+from pipeline.run.dump_files import SCALES_KEY, compact_key, compact_stage, dump_stage, scales_stage, series_of
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.plans import load_plan, planned_models
-from pipeline.run.scales import SCALES_KEY, scales_stage
 from pipeline.store import paths
 from pipeline.store.manifest import Manifest
 from pipeline.store.problems import Problem

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.run.analyses import Analysis, analyses
-from pipeline.run.dump_files import compact_stage, dump_stage
+from pipeline.run.dump_files import compact_stage, dump_stage, scales_stage
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan
@@ -28,7 +28,6 @@ from pipeline.run.repair_pieces import (
     redo_scales,
 )
 from pipeline.run.reregister import reregister
-from pipeline.run.scales import scales_stage
 from pipeline.run.work import Executor
 from pipeline.store import paths
 from pipeline.store.problems import Problem

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.extract.tokenizer import EncodedSentence, Encoder
+from pipeline.extract.encoded import EncodedSentence
+from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import load_corpus_record
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.plan_record import Plan

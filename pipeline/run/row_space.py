@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.extract.encoded import EncodedSentence
 from pipeline.extract.row_sample import RowSample, assigned_rows
-from pipeline.extract.tokenizer import EncodedSentence
 from pipeline.run.ingest import ShardContent, refuse_other_cut
 from pipeline.run.plan_record import Capture, ShardPlan
 from pipeline.store.parquet import write_table

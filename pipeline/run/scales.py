@@ -20,6 +20,7 @@ from pipeline.extract.int8_codes import LARGEST_VALUE, Floats, choose_scales
 from pipeline.extract.row_sample import is_drawn
 from pipeline.extract.sequences import Sequences, select_sequences
 from pipeline.extract.storage_dtype import Bits
+from pipeline.run.dump_files import SCALES_KEY, scales_stage
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Capture, Plan, ShardPlan
 from pipeline.run.progress import Progress
@@ -35,8 +36,6 @@ PILOT_ROWS = 2_000
 #: Rows of the pilot in memory at once, in float32 over all layers.
 _ROWS_AT_ONCE = 256
 _SEED = 0
-#: Key of the receipt of a run's scales.
-SCALES_KEY = "pilot"
 
 Scales = dict[Target, Floats]
 ReadSequences = Callable[[Store, Plan, ShardPlan], Sequences]
@@ -157,11 +156,6 @@ def _chunks(sequences: Sequences, sentence: npt.NDArray[np.int64], drawn: npt.ND
         end = int(np.searchsorted(of_row, of_row[end - 1], side="right"))
         yield select_sequences(sequences, np.flatnonzero(np.isin(of_sequence, of_row[at:end])))
         at = end
-
-
-def scales_stage(plan: Plan) -> str:
-    """Stage name of the pilot's receipt."""
-    return f"scales-{plan.run_id}"
 
 
 def ensure_scales(plan: Plan, store: Store, executor: Executor, progress: Progress, job: Job) -> None:

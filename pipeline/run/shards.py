@@ -11,9 +11,8 @@ from pipeline.corpus.reader import read_corpus
 from pipeline.corpus.sentence import Quarantined
 from pipeline.extract.encoded import EncodedSentence
 from pipeline.extract.row_sample import count_rows
-from pipeline.extract.tokenizer import Encoder
 from pipeline.run.corpus_record import CorpusRecord, claim_corpus, finish_corpus, is_cut
-from pipeline.run.ingest import ENCODE_BATCH, cut_shards, write_corpus_shard
+from pipeline.run.ingest import ENCODE_BATCH, SentenceEncoder, cut_shards, write_corpus_shard
 from pipeline.run.plan_record import Capture, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.row_space import (
@@ -37,7 +36,7 @@ def write_shards(
     record: CorpusRecord,
     space_id: str,
     capture: Capture,
-    encoder: Encoder,
+    encoder: SentenceEncoder,
     progress: Progress,
 ) -> tuple[RowSpace, tuple[ShardPlan, ...]]:
     """Write what is missing of the corpus tables and of the row space; returns it and all shard plans in order."""
@@ -61,7 +60,7 @@ def _cut_corpus(
     record: CorpusRecord,
     space_id: str,
     capture: Capture,
-    encoder: Encoder,
+    encoder: SentenceEncoder,
     finished: dict[str, ShardPlan],
     progress: Progress,
 ) -> tuple[RowSpace, list[ShardPlan]]:
@@ -99,7 +98,7 @@ def _read_corpus_tables(
     _: CorpusRecord,
     space_id: str,
     capture: Capture,
-    encoder: Encoder,
+    encoder: SentenceEncoder,
     finished: dict[str, ShardPlan],
     progress: Progress,
 ) -> tuple[RowSpace, list[ShardPlan]]:

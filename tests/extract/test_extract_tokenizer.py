@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tiny_models import save_model
 
+from pipeline.extract.encoded import EncodedSentence
 from pipeline.extract.model import describe_model
-from pipeline.extract.tokenizer import EncodedSentence, Encoder
+from pipeline.extract.tokenizer import Encoder
 from schemas.config import ModelConfig
 from schemas.errors import CorpusError, ModelError
 

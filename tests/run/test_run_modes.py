@@ -15,6 +15,7 @@ from pipeline.extract.int8_codes import choose_scales
 from pipeline.extract.row_sample import is_drawn
 from pipeline.run import scales
 from pipeline.run.dump import dump
+from pipeline.run.dump_files import scales_stage
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
@@ -104,7 +105,7 @@ def multiples(x: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 def stored_scales(found: Finished) -> dict[tuple[str, int], np.ndarray]:
     """Scales (N,) per target, float64."""
-    table = found.store.read_table(found.store.receipts(scales.scales_stage(found.plan))["pilot"].files).to_pandas()
+    table = found.store.read_table(found.store.receipts(scales_stage(found.plan))["pilot"].files).to_pandas()
     return {
         (component, layer): part.sort_values("neuron")["scale"].to_numpy(np.float64)
         for (component, layer), part in table.groupby(["component", "layer"])
@@ -218,7 +219,7 @@ def test_scales_come_from_the_largest_values_of_the_pilot(inputs, full, tmp_path
     monkeypatch.setattr(scales, "PILOT_ROWS", 40)
     found = plan_only(inputs.config(tmp_path / "store", dump={"dtype": "int8", **LAYERS}))
     dump(found.plan, found.store, LocalExecutor(), Silent())
-    (receipt,) = found.store.receipts(scales.scales_stage(found.plan)).values()
+    (receipt,) = found.store.receipts(scales_stage(found.plan)).values()
     assert receipt.files[0].path == state_file(found.plan.run_id, "scales.parquet")
     with tables(found.store) as read:
         sentence = np.array([row[0] for row in read.rows("SELECT sentence_id FROM rows ORDER BY row_id")])
@@ -281,7 +282,7 @@ def test_int8_is_the_same_from_two_processes_and_when_redone(inputs, tmp_path):
     scale = state_file(two.plan.run_id, "scales.parquet")
     assert (tmp_path / "one" / scale).read_bytes() == (tmp_path / "two" / scale).read_bytes()
     # as if the scales and half of the shards had been lost
-    (tmp_path / "two/receipts" / scales.scales_stage(two.plan) / "pilot.json").unlink()
+    (tmp_path / "two/receipts" / scales_stage(two.plan) / "pilot.json").unlink()
     for shard in two.plan.shards[::2]:
         (tmp_path / f"two/receipts/dump-{two.plan.run_id}/{shard.key}.json").unlink()
         for file in (tmp_path / "two/activations").rglob(f"{shard.key}.parquet"):

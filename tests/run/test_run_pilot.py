@@ -8,12 +8,12 @@ from tiny_run import Inputs
 
 from pipeline.extract.sequences import Sequences, make_batches, select_sequences, with_rows
 from pipeline.run.dump import dump
+from pipeline.run.dump_files import scales_stage
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.pilot import forecast, held_rows, spread_batches, tune_token_budget
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
-from pipeline.run.scales import scales_stage
 from pipeline.store.store import Store
 from schemas.config import Config
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.console import human_bytes, say
+from jobs.console import say
 from jobs.held_store import held
 from jobs.options import (
     choose_executor,
@@ -20,6 +20,7 @@ from jobs.options import (
 )
 from pipeline.run.compact import check_compactable, compact, compact_tasks, rows_per_file
 from pipeline.store.lease import ALONE
+from schemas.amounts import counted, human_bytes
 
 
 @click.command()
@@ -51,7 +52,7 @@ def command(store_url: str, alias: str | None, rows: int | None, wait: float, dr
         check_compactable(plan, store)
         tasks = compact_tasks(plan, store, rows or rows_per_file(plan))
         n_sources, n_bytes = sum(len(task.sources) for task in tasks), sum(task.n_bytes for task in tasks)
-        say([f"would make {len(tasks):,} files of {n_sources:,} in {store.url} ({human_bytes(n_bytes)})"])
+        say([f"would make {counted(len(tasks), 'file')} of {n_sources:,} in {store.url} ({human_bytes(n_bytes)})"])
         return
     plan = plan.with_config(plan.config.model_copy(update={"executor": config}))
     with held(store, ALONE, wait) as progress:

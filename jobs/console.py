@@ -1,4 +1,4 @@
-"""What a job shows: progress on a terminal, plain log lines elsewhere, sizes and durations for people."""
+"""What a job shows: progress on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ import sys
 import time
 from collections.abc import Iterable
 
+from schemas.amounts import counted, human_bytes, human_seconds
+
 _LINE_SECONDS = 5.0  # between plain log lines
 _DRAW_SECONDS = 0.1  # between redraws of a terminal line
-
-
-def human_bytes(n_bytes: float) -> str:
-    """1536 → `1.5 kB` (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """95 → `1m35s`."""
-    if seconds < 60:
-        return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
 class ConsoleProgress:
@@ -44,7 +28,7 @@ class ConsoleProgress:
         """Name the stage and how much of it an earlier run has left."""
         self._begin(stage, total, unit, finished)
         resumed = f", {finished} already done" if finished else ""
-        amount = f" {total} {unit}{resumed}" if total else ""
+        amount = f" {counted(total, unit.removesuffix('s'))}{resumed}" if total else ""
         self._line(f"{stage}:{amount} …")
 
     def advance(self, n: int = 1, *, n_rows: int = 0, n_bytes: int = 0) -> None:
@@ -63,7 +47,8 @@ class ConsoleProgress:
                 self._line(text)
 
     def _status(self, seconds: float) -> str:
-        parts = [f"{self.done}/{self.total} {self.unit}" if self.total else f"{self.done} {self.unit}"]
+        of = f"{self.done}/" if self.total else ""
+        parts = [of + counted(self.total or self.done, self.unit.removesuffix("s"))]
         fresh = self.done - self.already
         parts.append(f"{self.n_rows / seconds:,.0f} rows/s" if self.n_rows else f"{fresh / seconds:,.0f} {self.unit}/s")
         if self.n_bytes:

@@ -8,13 +8,14 @@ from typing import Literal
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, say
+from jobs.console import ConsoleProgress, say
 from jobs.options import dry_run_option, model_option, parse_numbers, store_option
 from pipeline.run.exported_rows import RowChoice, WordPooling
 from pipeline.run.exporting import Exporter, ExportRequest, Format
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.config import Split
 from schemas.errors import ConfigError
 
@@ -100,7 +101,7 @@ def command(
         return
     n_rows = exporter.write(ConsoleProgress())
     say([f"wrote {file} ({human_bytes(file.stat().st_size)})" for file in request.files])
-    say([f"{n_rows:,} rows of {plan.model} {chosen} {', '.join(map(str, numbers))}", *_next(request, plan)])
+    say([f"{counted(n_rows, 'row')} of {plan.model} {chosen} {', '.join(map(str, numbers))}", *_next(request, plan)])
 
 
 def _next(request: ExportRequest, plan: Plan) -> list[str]:

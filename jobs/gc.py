@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import click
 
-from jobs.console import human_bytes, say
+from jobs.console import say
 from jobs.held_store import held
 from jobs.options import dry_run_option, store_option, wait_option
 from pipeline.run.live_stages import live_stages, replaced_receipts
 from pipeline.store.gc import Garbage, GcOptions, collect
 from pipeline.store.lease import ALONE
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _KINDS = {
@@ -92,7 +93,7 @@ def command(
         say(f"would remove {thing.path} ({thing.kind}, {human_bytes(thing.n_bytes)})" for thing in report.garbage)
     say(_summary(report.garbage, dry_run))
     if report.n_young:
-        say([f"{report.n_young} files that nothing vouches for are younger than the grace period, and stay"])
+        say([f"younger than the grace period, left alone: {counted(report.n_young, 'file')} that nothing vouches for"])
     say(f"not of this store, left alone: {name!a}" for name in report.foreign)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.console import human_bytes, say
+from jobs.console import say
 from jobs.held_store import held
 from jobs.new_store import store_to_fill
 from jobs.options import dry_run_option, parse_numbers, store_option, wait_option
@@ -17,6 +17,7 @@ from pipeline.store.lease import ALONE
 from pipeline.store.open_storage import open_storage
 from pipeline.store.paths import STORE_FILE
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.config import ExecutorConfig, ValueDtype
 
 HELP = """Import activations of another program, so that every analysis works on them.
@@ -115,7 +116,7 @@ def command(
     where = shlex.quote(store.url)
     say(
         [
-            f"model {plan.model} in {store.url}: {plan.n_rows:,} rows, {n_concepts:,} concepts",
+            f"model {plan.model} in {store.url}: {counted(plan.n_rows, 'row')}, {counted(n_concepts, 'concept')}",
             f"layers: {targets} ({human_bytes(n_bytes)} as {plan.capture.dtype})",
             f"next: neuronmill search --store {where}" if n_concepts else f"next: neuronmill stats --store {where}",
         ]

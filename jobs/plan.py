@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.console import human_bytes, human_seconds, say
+from jobs.console import say
 from jobs.held_store import held, run_lease
 from jobs.new_store import store_to_fill
 from jobs.options import choose_executor, config_to_plan, planning_options
@@ -16,6 +16,7 @@ from pipeline.run.pilot import Forecast, forecast
 from pipeline.run.plan_record import Plan
 from pipeline.run.planning import plan_run
 from pipeline.run.preview import preview
+from schemas.amounts import human_bytes, human_seconds
 
 
 def describe(plan: Plan) -> list[str]:

@@ -9,13 +9,14 @@ from tempfile import TemporaryFile
 
 import click
 
-from jobs.console import human_bytes, say
+from jobs.console import say
 from jobs.options import config_argument, dry_run_option, find_plan, model_option, store_option
 from pipeline.report.page import render_report
 from pipeline.report.report_data import load_report_data
 from pipeline.store.sql import connect
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
+from schemas.amounts import human_bytes
 from schemas.config import Config
 from schemas.errors import ConfigError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.console import human_bytes, say
+from jobs.console import say
 from jobs.held_store import held, run_lease
 from jobs.new_store import store_to_fill
 from jobs.options import choose_executor, config_to_plan, planning_options
@@ -25,6 +25,7 @@ from pipeline.store.publish import publish
 from pipeline.store.staging import sweep_staging
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
+from schemas.amounts import human_bytes
 
 
 def written(store: Store) -> str:

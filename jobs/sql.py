@@ -15,6 +15,7 @@ from jobs.options import dry_run_option, store_option
 from pipeline.store.sql import run_user_sql
 from pipeline.store.statements import checked_statement
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.errors import ConfigError
 from schemas.tables import TABLES
 
@@ -77,4 +78,4 @@ def command(
             n_rows = run_user_sql(store, sql, sink, output_format=output_format, seconds=seconds, memory=memory)
     except OSError as error:
         raise ConfigError(f"--output {output}: cannot be written ({error.strerror}); give another path") from error
-    say([f"wrote {n_rows:,} rows to {output}"])
+    say([f"wrote {counted(n_rows, 'row')} to {output}"])

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from jobs.console import human_bytes, human_seconds, say
+from jobs.console import say
 from jobs.options import dry_run_option, model_option, store_option
 from pipeline.run.status import RunStatus, StageStatus, StoreStatus, read_status
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes, human_seconds
 
 STAGES = ("plan", "label", "dump", "stats", "search", "contexts", "publish")
 _FAILURES_SHOWN = 5
@@ -115,9 +116,10 @@ def _describe_run(run: RunStatus) -> list[str]:
             for found in stage.failures[:_FAILURES_SHOWN]
         ]
         if len(stage.failures) > _FAILURES_SHOWN:
-            lines.append(f"  … and {len(stage.failures) - _FAILURES_SHOWN} more failures")
+            lines.append(f"  … and {counted(len(stage.failures) - _FAILURES_SHOWN, 'more failure')}")
         if stage.sample is not None and stage.sample.n_retried:
-            lines.append(f"  {stage.sample.n_retried} of {stage.sample.n_read} shards needed more than one attempt")
+            n_read = counted(stage.sample.n_read, "shard")
+            lines.append(f"  more than one attempt: {stage.sample.n_retried} of {n_read}")
     return [*lines, ""]
 
 
@@ -142,7 +144,10 @@ def _time(at: float | None) -> str | None:
 
 
 def plain(status: StoreStatus, is_complete: bool) -> dict[str, Any]:
-    """The status as plain JSON data; rates are per second, `last_activity` is UTC."""
+    """The status as plain JSON data; rates are per second, `last_activity` is UTC.
+
+    `recent_rate` of a complete stage is null: what is over has no pace.
+    """
     return {
         "store": status.store,
         "complete": is_complete,

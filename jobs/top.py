@@ -13,6 +13,7 @@ from pipeline.report.terminal import load_top, render_top
 from pipeline.run.plans import load_plan
 from pipeline.store.sql import connect
 from pipeline.store.store import Store
+from schemas.amounts import counted
 
 
 @click.command()
@@ -38,7 +39,7 @@ def command(
     store = Store.open(store_url)
     run_id = load_plan(store, alias).run_id
     if dry_run:
-        say([f"would show {limit} neurons for {concept} from {store.url}"])
+        say([f"would show {counted(limit, 'neuron')} for {concept} from {store.url}"])
         return
     with connect(store) as connection:
         top = load_top(connection, concept, method=method, run_id=run_id, n_neurons=limit, n_contexts=contexts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
 import click
 
-from jobs.console import ConsoleProgress, human_bytes, human_seconds, say
+from jobs.console import ConsoleProgress, say
 from jobs.held_store import held
 from jobs.options import choose_executor, dry_run_option, executor_options, store_option, wait_option
 from pipeline.run.executors import make_executor
@@ -21,6 +22,7 @@ from pipeline.store.problems import Problem
 from pipeline.store.set_aside import put_all_back
 from pipeline.store.store import Store
 from pipeline.store.verify import verify
+from schemas.amounts import counted, human_bytes, human_seconds
 from schemas.config import ExecutorConfig
 
 
@@ -86,9 +88,11 @@ def _report(store: Store, sample: int, is_repair: bool) -> bool:
         say([summary])
     elif is_repair:
         pieces = broken_pieces(problems)
-        say([*(f"would do again: {piece}" for piece in pieces), f"{len(problems)} problems, {len(pieces)} pieces"])
+        say(f"would do again: {piece}" for piece in pieces)
+        say([f"{counted(len(problems), 'problem')}, {counted(len(pieces), 'piece')}"])
     else:
-        say([f"{len(problems)} problems; `neuronmill verify --store {store.url} --repair` mends them"])
+        repair_it = f"neuronmill verify --store {shlex.quote(store.url)} --repair"
+        say([f"{counted(len(problems), 'problem')}; `{repair_it}` mends what it can"])
     return not problems
 
 
@@ -120,13 +124,13 @@ def _check(store: Store, sample: int) -> tuple[list[Problem], str]:
     rate = f"{human_bytes(seen[1])} in {human_seconds(seconds)}, {human_bytes(seen[1] / max(seconds, 1e-9))}/s"
     known = {problem.path for problem in problems}
     problems += [problem for problem in check_plans(store) if problem.path not in known]
-    tokens = f"{sample} sentences not tokenised again, because of the problems above"
+    tokens = ""
     if not problems:
         found = check_tokens(store, sample)
         problems += found.problems
         say(found.notes)
-        tokens = f"{found.n_sentences} sentences tokenised again"
-    return problems, f"{store.url}: {seen[0]:,} files ({rate}), all as their receipts say; {tokens}"
+        tokens = f"; {counted(found.n_sentences, 'sentence')} tokenised again" if found.n_sentences else ""
+    return problems, f"{store.url}: {counted(seen[0], 'file')} ({rate}), all as their receipts say{tokens}"
 
 
 def _executor(store: Store, placement: dict[str, Any]) -> Executor:
@@ -142,4 +146,5 @@ def _say_repaired(store: Store, report: RepairReport) -> None:
     say(f"removed: {path} (of earlier settings, and nothing refers to it)" for path in report.removed)
     say(f"not repaired: {path}: {why}" for path, why in report.failed.items())
     n_left = len(report.failed)
-    say([f"{store.url}: {len(report.redone)} pieces done again, {n_left} left" + ("" if n_left else ", all is well")])
+    what = f"{counted(len(report.redone), 'piece')} done again, {n_left} left"
+    say([f"{store.url}: {what}" + ("" if n_left else ", all is well")])

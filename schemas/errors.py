@@ -14,6 +14,7 @@
     │   ├── SchemaVersionError      the store was written by another schema version
     │   ├── LeaseError              another command is at work on the same run, or has taken it over
     │   └── IntegrityError          a file does not match its receipt
+    │       └── TornRecordError     a receipt or a list of files is cut off, or of another shape
     └── IncompleteError             the work ended with shards missing; a rerun resumes (exit code 1)
 
 ``exit_code`` is what a job returns when the error reaches it.
@@ -92,6 +93,21 @@ class LeaseError(StoreError):
 
 class IntegrityError(StoreError):
     """A file of the store does not match its receipt."""
+
+
+class TornRecordError(IntegrityError):
+    """A receipt or a list of files is cut off, or of another shape.
+
+    ``why`` says so without naming the record, and without the way out: whoever reads on past it has another one.
+    """
+
+    def __init__(self, record: str, why: str, way_out: str) -> None:
+        super().__init__(record, why, way_out)
+        self.why = why
+
+    def __str__(self) -> str:
+        record, why, way_out = self.args
+        return f"{record} {why}; {way_out}"
 
 
 class IncompleteError(NeuronmillError):

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from schemas.amounts import counted
+
 #: A layer with more distinct values is open-ended (lemmas of a large corpus): its further values are not counted.
 MAX_VALUES = 100_000
 
@@ -32,6 +34,12 @@ class CorpusSummary:
     sources: list[dict[str, Any]]
     fingerprint: str
     open_layers: list[str] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> str:
+        """Documents, sentences and words, for people."""
+        amounts = {"document": self.n_documents, "sentence": self.n_sentences, "word": self.n_words}
+        return ", ".join(counted(n, noun) for noun, n in amounts.items())
 
     def to_json(self) -> str:
         """The summary as JSON, keys sorted; :meth:`from_json` is the inverse."""

@@ -9,6 +9,7 @@ from pipeline.corpus.reader import Handler
 from pipeline.run.progress import Progress
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.config import Config, CorpusConfig
 from schemas.errors import ConfigError
 
@@ -44,5 +45,5 @@ def annotate_into(config: Config, folder: Path, progress: Progress, quarantine: 
     corpus = annotate(
         config.corpus, config.annotate, folder, workers=config.executor.workers, progress=watch, quarantine=quarantine
     )
-    progress.finish(f"{seen[0]:,} documents, {seen[1]:,} words")
+    progress.finish(f"{counted(seen[0], 'document')}, {counted(seen[1], 'word')}")
     return corpus

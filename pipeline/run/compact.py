@@ -33,6 +33,7 @@ from pipeline.store.concatenation import concat_activations
 from pipeline.store.paths import compacted_file
 from pipeline.store.receipts import FileEntry
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.errors import ConfigError
 
 #: Rows of a file, at least (as far as there are so many) and at most, and the decoded bytes between them.
@@ -190,5 +191,6 @@ def compact(plan: Plan, store: Store, executor: Executor, progress: Progress, ro
     if tasks:
         register_dump(plan, store, dump_stage(plan))
     n_after = len(store.files("activations", plan.run_id))
-    progress.finish(f"{n_before:,} files before, {n_after:,} now" if tasks else "nothing to do: the files are long")
+    change = f"{counted(n_before, 'file')} before, {n_after:,} now"
+    progress.finish(change if tasks else "nothing to do: the files are long")
     return n_after

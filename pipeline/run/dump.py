@@ -27,6 +27,7 @@ from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
 from pipeline.run.work import Executor, Facts, Outcome, run_tasks
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.errors import ActivationError, ConfigError, IntegrityError
 
 
@@ -177,5 +178,6 @@ def dump(plan: Plan, store: Store, executor: Executor, progress: Progress) -> in
 
     run_tasks("dump", FailureLog(store, dump_stage(plan)), executor, DumpJob(store.url, plan), tasks, on_success)
     n_bytes = register_dump(plan, store, dump_stage(plan))
-    progress.finish(f"{plan.n_rows:,} rows × {len(plan.capture.targets)} layers, {n_bytes / 1e6:,.1f} MB")
+    layers = counted(len(plan.capture.targets), "layer")
+    progress.finish(f"{counted(plan.n_rows, 'row')} × {layers}, {human_bytes(n_bytes)}")
     return n_bytes

@@ -30,6 +30,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.series_reader import SeriesReader
 from pipeline.stats.codes import bits_to_float32
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.components import Component
 from schemas.errors import ExchangeError
 from schemas.tables import neuron_column
@@ -122,7 +123,7 @@ class Exporter:
     def preview(self) -> list[str]:
         """What would be written."""
         size = self.plan.n_rows * self.plan.capture.widths[self.request.component] * len(self.request.layers)
-        at_most = f"at most {size * self.dtype.itemsize / 1e6:,.1f} MB of values"
+        at_most = f"at most {human_bytes(size * self.dtype.itemsize)} of values"
         return [f"would write {', '.join(map(str, self.request.files))}: {at_most}"]
 
     def write(self, progress: Progress) -> int:
@@ -141,7 +142,7 @@ class Exporter:
                 self._write_rows(parts[self.request.rows_file], has_split)
             for layers, file in groups.items():
                 self._write_values(parts[file], layers, n_rows, progress)
-        progress.finish(f"{n_rows:,} rows")
+        progress.finish(counted(n_rows, "row"))
         return n_rows
 
     def _write_rows(self, part: Path, has_split: bool) -> None:

@@ -26,6 +26,7 @@ from pipeline.stats.codes import bits_to_float32, encode_codes
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from pipeline.store.value_columns import Values
+from schemas.amounts import counted
 from schemas.components import Component
 from schemas.config import Config
 from schemas.errors import IncompleteError
@@ -128,7 +129,7 @@ def require_dump(plan: Plan, store: Store) -> None:
         )
     if missing:
         raise IncompleteError(
-            f"run {plan.run_id} ({plan.model}): {len(missing)} of {len(plan.shards)} shards are not dumped yet; "
+            f"run {plan.run_id} ({plan.model}): {len(missing)} of {counted(len(plan.shards), 'shard')} not dumped yet; "
             f"finish with `neuronmill dump --store {store.url}`"
         )
 

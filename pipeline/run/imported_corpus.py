@@ -26,6 +26,7 @@ from pipeline.run.shards import register_rows
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import row_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.config import ConceptsConfig, CorpusConfig, SourceConfig
 from schemas.errors import ConfigError, IntegrityError
 from schemas.fingerprints import fingerprint
@@ -114,7 +115,7 @@ def _cut(
         shards.append(_write_row_shard(store, space, content, first))
         progress.advance(len(content.sentences), n_rows=shards[-1].n_rows)
     finish_corpus(store, len(shards))
-    progress.finish(f"{scan.summary.n_words:,} rows in {len(shards)} shards")
+    progress.finish(f"{counted(scan.summary.n_words, 'row')} in {counted(len(shards), 'shard')}")
 
 
 def _write_row_shard(store: Store, space: RowSpace, content: ShardContent, first_row: int) -> ShardPlan:

@@ -23,6 +23,7 @@ from pipeline.exchange.row_batch import BATCH_ROWS, RowBatch, beside, rebatched
 from pipeline.exchange.row_sentences import IDENTITY, SentenceBuilder
 from pipeline.exchange.source import ActivationSource, file_sha256
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.config import ConceptConfig, ConceptsConfig
 from schemas.errors import ConceptError, CorpusError, ExchangeError
 
@@ -166,8 +167,8 @@ def check_counts(rows: RowInput, n_rows: int) -> None:
     """Raise :class:`ExchangeError` unless there is one row of labels per row of activations."""
     if n_rows != rows.source.n_rows:
         raise ExchangeError(
-            f"{rows.name}: has {n_rows:,} rows, and {rows.source.name} has {rows.source.n_rows:,}; there must be one "
-            "row (and a header in front) per row of the activations"
+            f"{rows.name}: has {counted(n_rows, 'row')}, and {rows.source.name} has {rows.source.n_rows:,}; there "
+            "must be one row (and a header in front) per row of the activations"
         )
 
 
@@ -206,11 +207,11 @@ def _concepts(layers: dict[str, str], summary: CorpusSummary, min_count: int) ->
         if layer in summary.open_layers:
             left_out.append(f"{column}: more than {MAX_VALUES:,} values")
         elif not values or max(values.values()) < min_count:
-            left_out.append(f"{column}: no value" + (f" holds for {min_count} rows" if values else ""))
+            left_out.append(f"{column}: no value" + (f" holds for {counted(min_count, 'row')}" if values else ""))
         elif is_binary and "1" not in values:
-            left_out.append(f"{column}: 0 in every row")
+            left_out.append(f"{column}: no row has it")
         elif is_binary and values["1"] < min_count:
-            left_out.append(f"{column}: holds for {values['1']} rows, fewer than {min_count}")
+            left_out.append(f"{column}: holds for {counted(values['1'], 'row')}, fewer than {min_count}")
         elif is_binary:
             include.append(ConceptConfig(layer=layer, value="1", name=column))
         else:
@@ -249,8 +250,8 @@ def compare_rows(rows: RowInput, store: Store, layers: dict[str, str]) -> None:
         n_rows += new.n_rows
     if n_different:
         raise ExchangeError(
-            f"{first}; {n_different:,} of {n_rows:,} rows differ. Every import into a store must have the same rows in "
-            "the same order; put them in order, or use another store. Nothing was changed"
+            f"{first}; {n_different:,} of {counted(n_rows, 'row')} differ. Every import into a store must have "
+            "the same rows in the same order; put them in order, or use another store. Nothing was changed"
         )
 
 
@@ -259,8 +260,8 @@ def check_counts_of_store(rows: RowInput, store: Store) -> None:
     n_words = sum(file.n_rows for file in store.files("words"))
     if rows.source.n_rows != n_words:
         raise ExchangeError(
-            f"{rows.source.name}: has {rows.source.n_rows:,} rows and store {store.url} has {n_words:,}; every import "
-            "into a store must have the same rows, so use another store. Nothing was changed"
+            f"{rows.source.name}: has {counted(rows.source.n_rows, 'row')} and store {store.url} has {n_words:,}; "
+            "every import into a store must have the same rows, so use another store. Nothing was changed"
         )
 
 

@@ -36,6 +36,7 @@ from pipeline.store.paths import activation_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.sparse import write_sparse
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.components import Component
 from schemas.config import Config, DumpConfig, ModelConfig, SearchConfig, ValueDtype
 from schemas.errors import ConfigError
@@ -131,12 +132,12 @@ def preview_import(request: ImportRequest, store: Store | None) -> list[str]:
     source = opened.source
     scan = check_rows(opened.rows, store, request.min_count)
     layers = ", ".join(f"{component} {layer}" for component, layer in opened.targets)
-    n_bytes = opened.n_values * (4 if opened.dtype == "float32" else 2)
+    n_bytes = human_bytes(opened.n_values * (4 if opened.dtype == "float32" else 2))
     return [
-        f"activations: {source.n_rows:,} rows × {source.n_neurons:,} neurons ({source.dtype})",
+        f"activations: {counted(source.n_rows, 'row')} × {counted(source.n_neurons, 'neuron')} ({source.dtype})",
         f"as: {request.model} {layers}",
         *(["rows: those of the store"] if scan is None else describe_rows(scan)),
-        f"would write {n_bytes / 1e6:,.1f} MB as {opened.dtype}, {opened.rows_per_shard:,} rows a shard at most",
+        f"would write {n_bytes} as {opened.dtype}, {counted(opened.rows_per_shard, 'row')} a shard at most",
     ]
 
 
@@ -144,8 +145,8 @@ def describe_rows(scan: RowScan) -> list[str]:
     """The rows of a first import and their labels in a few lines."""
     summary = scan.summary
     return [
-        f"rows: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words",
-        f"labels: {len(scan.concepts.include)} of {len(scan.layers)} columns give concepts",
+        f"rows: {summary.sizes}",
+        f"labels: concepts from {len(scan.concepts.include)} of {counted(len(scan.layers), 'column')}",
     ] + [f"no concept from {remark}" for remark in scan.left_out]
 
 
@@ -180,7 +181,7 @@ def _earlier_plan(opened: Opened, store: Store) -> Plan | None:
     width = plan.capture.widths.get(request.component, source.n_neurons)
     if width != source.n_neurons:
         raise ConfigError(
-            f"{source.name}: has {source.n_neurons:,} neurons, and the layers of {request.component} of "
+            f"{source.name}: has {counted(source.n_neurons, 'neuron')}, and the layers of {request.component} of "
             f"{request.model} have {width:,}; import it as another --component or --model. Nothing was changed"
         )
     if plan.capture.dtype != opened.dtype:
@@ -239,8 +240,12 @@ def _write_shards(
                 if shard.key not in finished[target]:
                     _write_target(opened, store, shard, target, values, began)
         progress.advance(1, n_rows=shard.n_rows)
-    n_neurons = opened.source.n_neurons
-    progress.finish(f"{opened.source.n_rows:,} rows × {n_neurons:,} neurons × {len(opened.targets)} layers")
+    sizes = (
+        counted(opened.source.n_rows, "row"),
+        counted(opened.source.n_neurons, "neuron"),
+        counted(len(opened.targets), "layer"),
+    )
+    progress.finish(" × ".join(sizes))
 
 
 def _write_target(opened: Opened, store: Store, shard: ShardPlan, target: Target, values: Array, began: float) -> None:

@@ -28,6 +28,7 @@ from pipeline.store.predicates import evaluate_predicate
 from pipeline.store.receipts import FileEntry
 from pipeline.store.store import Store
 from pipeline.store.word_tables import ShardWords, read_shard_words
+from schemas.amounts import counted
 from schemas.config import ConceptsConfig
 from schemas.errors import ConceptError, QueryError
 from schemas.fingerprints import fingerprint
@@ -184,7 +185,7 @@ def label(plan: Plan, store: Store, executor: Executor, progress: Progress) -> C
     require_positives(concept_set.concepts, found.tolist())
     _register(plan, store, concept_set, others, n_rows, n_words)
     if tasks:
-        progress.finish(f"{len(concept_set.concepts)} concepts, {int(n_rows.sum()):,} labels")
+        progress.finish(f"{counted(len(concept_set.concepts), 'concept')}, {counted(int(n_rows.sum()), 'label')}")
     return concept_set
 
 

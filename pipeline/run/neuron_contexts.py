@@ -31,6 +31,7 @@ from pipeline.stats.top_rows import ExtremeRows, TopRows
 from pipeline.store.parquet import list_column, write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
 
@@ -262,5 +263,5 @@ def contexts(plan: Plan, store: Store, executor: Executor, progress: Progress) -
     concat_run_table(store, plan, "contexts", stage, receipts)
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in tasks)
-    progress.finish(f"{2 * settings.k} contexts for each of {n_neurons:,} neurons")
+    progress.finish(f"{2 * settings.k} contexts for each of {counted(n_neurons, 'neuron')}")
     return n_neurons

@@ -36,6 +36,7 @@ from pipeline.stats.concept_histogram import ConceptHistogram
 from pipeline.stats.concept_moments import ConceptMoments
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.config import Config
 from schemas.errors import ConceptError, ConfigError, IntegrityError
 from schemas.fingerprints import fingerprint
@@ -144,8 +145,9 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
     remarks = [positives.remark] if positives.remark else []
     if settings.concepts is None and len(names) < len(concept_set.names):
         n_left = len(concept_set.names) - len(names)
-        remarks.append(f"{n_left} concepts with too few positive rows to select on left out")
-    progress.finish("; ".join([f"{len(names)} concepts × {n_neurons:,} neurons, {n_rows:,} rankings", *remarks]))
+        remarks.append(f"{counted(n_left, 'concept')} with too few positive rows to select on left out")
+    sizes = f"{counted(len(names), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
+    progress.finish("; ".join([sizes, *remarks]))
     return n_rows
 
 

@@ -6,6 +6,7 @@ from pipeline.run.dump_files import read_finished, shown_shards
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.store.store import Store
+from schemas.amounts import counted, human_bytes
 from schemas.config import Config
 from schemas.errors import StoreLocationError
 
@@ -17,12 +18,13 @@ def overview(plan: Plan, store: Store) -> list[str]:
     dumped = shown_shards(plan, store) if plan.is_imported else read_finished(plan, store)
     missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
-    to_do = f"{len(missing)} to do, {n_bytes / 1e9:,.2f} GB" if missing else "all done"
+    to_do = f"{len(missing)} to do, {human_bytes(n_bytes)}" if missing else "all done"
     done = [stage for stage, table in _TABLES.items() if store.files(table, plan.run_id)]
     left = [stage for stage in _TABLES if stage not in done]
+    sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
     return [
-        f"run {plan.run_id} ({plan.model}) in {store.url}: {plan.n_rows:,} rows, {len(plan.capture.targets)} layers",
-        f"{'import' if plan.is_imported else 'dump'}: {len(plan.shards)} shards, {to_do}",
+        f"run {plan.run_id} ({plan.model}) in {store.url}: {sizes}",
+        f"{'import' if plan.is_imported else 'dump'}: {counted(len(plan.shards), 'shard')}, {to_do}",
         f"results: {', '.join(done) or 'none'} done; {', '.join(left) or 'none'} to do",
     ]
 

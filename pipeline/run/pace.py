@@ -15,7 +15,9 @@ class Pace:
     """Amounts per second; None where too few pieces tell it. Times are Unix times."""
 
     recent: float | None = None
-    """Over the last five minutes or ten pieces, whichever is more, up to now: it falls while nothing is finished."""
+    """Over the last five minutes or ten pieces, whichever is more, up to now: it falls while nothing is finished.
+
+    None once nothing is left to do."""
     overall: float | None = None
     """From the first piece to the last, pauses included."""
     last: float | None = None
@@ -26,20 +28,24 @@ class Pace:
         return amount / self.recent if self.recent else None
 
 
-def pace(pieces: Sequence[tuple[float, float]], now: float) -> Pace:
+def pace(pieces: Sequence[tuple[float, float]], now: float | None) -> Pace:
     """Pace of ``pieces``, each the time it was finished and its amount, in any order.
 
+    ``now`` is None where the work is complete: then nothing is going on that could have a recent pace.
     The amount of the first piece of a span was worked on before the span, so it does not count in it.
     """
     if not pieces:
         return Pace()
     ordered = sorted(pieces)
+    first, last = ordered[0][0], ordered[-1][0]
+    overall = _rate(ordered, last) if last > first else None
+    if now is None:
+        return Pace(None, overall, last)
     recent = min(
         next((index for index, (at, _) in enumerate(ordered) if at >= now - RECENT_SECONDS), len(ordered)),
         max(len(ordered) - RECENT_PIECES, 0),
     )
-    first, last = ordered[0][0], ordered[-1][0]
-    return Pace(_rate(ordered[recent:], now), _rate(ordered, last) if last > first else None, last)
+    return Pace(_rate(ordered[recent:], now), overall, last)
 
 
 def _rate(span: Sequence[tuple[float, float]], until: float) -> float | None:

@@ -17,6 +17,7 @@ from pipeline.store.problems import Problem
 from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.store import Store
 from pipeline.store.vouchers import Vouchers, read_vouchers
+from schemas.amounts import counted
 from schemas.errors import NeuronmillError
 
 #: Lines per shard of the tables of the corpus and of a row space, as the plan names them.
@@ -71,7 +72,7 @@ def _check_receipts(plan: Plan, vouchers: Vouchers) -> Iterator[Problem]:
         for entry in vouchers.receipts[path].files if path in vouchers.receipts else ():
             if entry.n_rows != shard.n_rows:
                 yield Problem(
-                    entry.path, "plan", f"{entry.n_rows:,} rows, and {shard.n_rows:,} are planned for {shard.key}"
+                    entry.path, "plan", f"{counted(entry.n_rows, 'row')}, and {shard.n_rows:,} planned for {shard.key}"
                 )
 
 
@@ -84,7 +85,8 @@ def _check_counts(path: str, receipt: Receipt, shard: ShardPlan) -> Iterator[Pro
     for entry in receipt.files:
         count = _COUNTS.get(entry.path.partition("/")[0])
         if count is not None and entry.n_rows != planned[count]:
-            yield Problem(entry.path, "plan", f"{entry.n_rows:,} lines, and {count} of the plan is {planned[count]:,}")
+            lines = counted(entry.n_rows, "line")
+            yield Problem(entry.path, "plan", f"{lines}, and {count} of the plan is {planned[count]:,}")
 
 
 def _check_scales(plan: Plan, vouchers: Vouchers) -> Iterator[Problem]:
@@ -129,7 +131,7 @@ def _check_manifest(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
         listed = sum(entry.n_rows for entry in manifest.files(table, scope))
         planned = sum(asdict(shard)[count] for shard in plan.shards)
         if listed != planned:
-            yield Problem(path, "manifest", f"lists {listed:,} lines of {table}, and {planned:,} are planned")
+            yield Problem(path, "manifest", f"lists {counted(listed, 'line')} of {table}, and {planned:,} are planned")
     rows: Counter[tuple[object, ...]] = Counter()
     for entry in manifest.files("activations", plan.run_id):
         rows[entry.component, entry.layer, entry.block] += entry.n_rows
@@ -138,7 +140,8 @@ def _check_manifest(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
     for (component, layer, block), n_rows in rows.items():
         if n_rows != plan.n_rows:
             where = f"{plan.model} {component} layer {layer} block {block}"
-            yield Problem(path, "manifest", f"lists {n_rows:,} rows of {where}, and {plan.n_rows:,} are planned")
+            listed_rows = counted(n_rows, "row")
+            yield Problem(path, "manifest", f"lists {listed_rows} of {where}, and {plan.n_rows:,} are planned")
     there = {(component, layer) for component, layer, _ in rows}
     for component, layer in plan.capture.targets:
         if (component, layer) not in there:

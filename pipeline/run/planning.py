@@ -157,7 +157,7 @@ def _scan(
     corpus = annotated_corpus(config, store, progress, unread.add)
     progress.start("scan", 0, "sentences")
     summary = scan(corpus, unread.add)
-    progress.finish(f"{summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words")
+    progress.finish(summary.sizes)
     rows_per_shard = config.dump.rows_per_shard or fitting_rows(config.dump, capture)
     cut_by = cut_id(encoder.fingerprint, capture)
     return choose_record(store, CorpusRecord(summary, corpus, rows_per_shard, cut_by), config.dump.rows_per_shard)

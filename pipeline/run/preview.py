@@ -12,6 +12,7 @@ from pipeline.run.ingest import encode_sentences
 from pipeline.run.labelling import check_concepts
 from pipeline.run.plan_record import Capture
 from pipeline.run.planning import choose_capture, fitting_rows
+from schemas.amounts import counted, human_bytes
 from schemas.config import Config
 
 #: Sentences that are tokenised to estimate the rows, at most and (of a corpus that has them) at least half of it.
@@ -47,12 +48,12 @@ def preview(config: Config) -> list[str]:
     encoder = Encoder(config.model, info, encode=config.dump.encode, long_sentences=config.dump.long_sentences)
     n_rows = round(_n_rows(summary, capture, sample.kept, encoder) * (capture.sample.share if capture.sample else 1))
     n_shards = -(-n_rows // (config.dump.rows_per_shard or fitting_rows(config.dump, capture)))
-    n_bytes = n_rows * capture.bytes_per_row
-    layers = f"{len(capture.targets)} layers captured, {capture.bytes_per_row:,} bytes a row"
+    amount = f"{counted(n_rows, 'row')} in {counted(n_shards, 'shard')}, {human_bytes(n_rows * capture.bytes_per_row)}"
+    layers = f"{counted(len(capture.targets), 'layer')} captured, {counted(capture.bytes_per_row, 'byte')} a row"
     return [
-        f"corpus: {summary.n_documents:,} documents, {summary.n_sentences:,} sentences, {summary.n_words:,} words",
+        f"corpus: {summary.sizes}",
         f"model: {config.model_alias} ({info.architecture}), {layers}",
-        f"dump: about {n_rows:,} rows in {n_shards} shards, {n_bytes / 1e9:,.2f} GB, into {config.store}",
+        f"dump: about {amount}, into {config.store}",
         "`neuronmill plan` measures how long it will take, and the memory of a worker",
     ]
 

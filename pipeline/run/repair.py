@@ -33,7 +33,7 @@ from pipeline.store import paths
 from pipeline.store.problems import Problem
 from pipeline.store.receipts import Receipt
 from pipeline.store.repair_records import correct_receipt, renew_manifest, repair_snapshot
-from pipeline.store.set_aside import aside_receipt, drop_aside, is_aside, put_back, set_aside
+from pipeline.store.set_aside import aside_receipt, drop_aside, is_aside, leave_nothing, put_back, set_aside
 from pipeline.store.store import Store
 from pipeline.store.verify_file import check_file
 from pipeline.store.vouchers import Vouchers, read_vouchers
@@ -99,6 +99,7 @@ def repair(store: Store, problems: Sequence[Problem], executor: Executor, progre
             report.failed[path] = f"delete it, then `neuronmill publish --store {store.url}`"
         elif not _is_receipt(path) and path != paths.MANIFESTS:
             report.failed[path] = "nothing else in the store holds what it should say; bring it back from a copy"
+    leave_nothing(store.storage)
     return report
 
 

@@ -29,6 +29,7 @@ from pipeline.run.scales import ensure_scales
 from pipeline.run.shards import row_counter, write_quarantine
 from pipeline.run.work import Executor, Outcome, run_tasks
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.errors import CorpusError, ModelError, StoreError
 
 
@@ -63,7 +64,7 @@ def redo_corpus(
         known[f"shard-{shard:05d}"] = content.facts()
         following = shard + 1
         progress.advance()
-    progress.finish(f"{len(keys)} shards written again")
+    progress.finish(f"{counted(len(keys), 'shard')} written again")
 
 
 def redo_quarantine(store: Store, plans: Sequence[Plan]) -> None:
@@ -114,7 +115,7 @@ def redo_rows(store: Store, plan: Plan, keys: Sequence[str], progress: Progress)
             encoded = list(encode_in_batches(encoder, texts, ENCODE_BATCH))
             write_row_shard(store, space, shard.shard, shard.first_row, sentences, encoded)
             progress.advance(n_rows=shard.n_rows)
-    progress.finish(f"{len(keys)} shards written again")
+    progress.finish(f"{counted(len(keys), 'shard')} written again")
 
 
 def redo_scales(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
@@ -132,7 +133,7 @@ def redo_dump(store: Store, plan: Plan, keys: Sequence[str], executor: Executor,
     progress.start(f"repair dump of {plan.model}", len(tasks), "shards")
     log = FailureLog(store, dump_stage(plan))
     run_tasks("dump", log, executor, DumpJob(store.url, plan), tasks, _counting(progress))
-    progress.finish(f"{len(tasks)} shards written again")
+    progress.finish(f"{counted(len(tasks), 'shard')} written again")
 
 
 def redo_compacted(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
@@ -144,7 +145,7 @@ def redo_compacted(store: Store, plan: Plan, keys: Sequence[str], executor: Exec
         redo_dump(store, plan, gone, executor, progress)
     progress.start(f"repair long files of {plan.model}", len(keys), "files")
     make_files(plan, store, shard_tasks(plan, store, keys), executor, _counting(progress))
-    progress.finish(f"{len(keys)} files written again")
+    progress.finish(f"{counted(len(keys), 'file')} written again")
 
 
 def redo_labels(store: Store, plan: Plan, keys: Sequence[str], executor: Executor, progress: Progress) -> None:
@@ -154,7 +155,7 @@ def redo_labels(store: Store, plan: Plan, keys: Sequence[str], executor: Executo
     job = LabelJob(store.url, plan.row_space, plan.capture.unit, concept_set, plan.config.concepts.sql_seconds)
     progress.start(f"repair labels of {plan.model}", len(tasks), "shards")
     run_tasks("label", FailureLog(store, concept_set.stage), executor, job, tasks, _counting(progress))
-    progress.finish(f"{len(tasks)} shards written again")
+    progress.finish(f"{counted(len(tasks), 'shard')} written again")
 
 
 def _counting(progress: Progress) -> Any:

@@ -28,6 +28,7 @@ from pipeline.run.work import Executor, Job, run_tasks
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.errors import ActivationError, IncompleteError, IntegrityError
 from schemas.scales import SCALES
 
@@ -171,7 +172,7 @@ def ensure_scales(plan: Plan, store: Store, executor: Executor, progress: Progre
         [ScalesTask()],
         lambda outcome: progress.advance(1, n_rows=(outcome.facts or {})["n_rows"]),
     )
-    progress.finish(f"{sum(plan.capture.n_neurons(c) for c, _ in plan.capture.targets):,} neurons")
+    progress.finish(counted(sum(plan.capture.n_neurons(c) for c, _ in plan.capture.targets), "neuron"))
 
 
 def load_scales(plan: Plan, store: Store) -> Scales:

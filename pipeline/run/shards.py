@@ -27,6 +27,7 @@ from pipeline.store.parquet import write_table
 from pipeline.store.paths import run_file
 from pipeline.store.receipts import FileEntry
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
 
@@ -46,7 +47,7 @@ def write_shards(
     writer = _read_corpus_tables if is_cut(store) else _cut_corpus
     space, shards = writer(store, record, space_id, capture, encoder, finished, progress)
     register_rows(store, space)
-    progress.finish(f"{sum(shard.n_rows for shard in shards):,} rows in {len(shards)} shards")
+    progress.finish(f"{counted(sum(shard.n_rows for shard in shards), 'row')} in {counted(len(shards), 'shard')}")
     return space, tuple(shards)
 
 

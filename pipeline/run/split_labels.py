@@ -12,6 +12,7 @@ from pipeline.run.labelling import ConceptSet
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.stats.label_matrix import LabelMatrix
 from pipeline.store.store import Store
+from schemas.amounts import counted
 
 SplitName = Literal["train", "test", "all"]
 
@@ -90,6 +91,6 @@ def count_positives(store: Store, plan: Plan, concept_set: ConceptSet) -> Positi
         remark = f"no train split: all {n_rows['all']:,} rows are selected on, dev and test included" if n_named else ""
         return Positives({"all": totals["all"]}, remark)
     n_unsplit = n_rows["all"] - n_named
-    remark = f"{n_unsplit:,} rows are in no split and don't count" if n_unsplit else ""
+    remark = f"{counted(n_unsplit, 'row')} in no split, not counted" if n_unsplit else ""
     used: list[SplitName] = ["train", "test"] if n_rows["test"] else ["train"]
     return Positives({split: totals[split] for split in used}, remark)

@@ -26,6 +26,7 @@ from pipeline.stats.value_histogram import ValueHistogram
 from pipeline.store.parquet import write_table
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.fingerprints import fingerprint
 from schemas.tables import QUANTILES, TABLES
 
@@ -107,5 +108,5 @@ def compute_statistics(plan: Plan, store: Store, executor: Executor, progress: P
     concat_run_table(store, plan, "neuron_stats", stage, receipts)
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in tasks)
-    progress.finish(f"{n_neurons:,} neurons")
+    progress.finish(counted(n_neurons, "neuron"))
     return n_neurons

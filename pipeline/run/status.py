@@ -170,8 +170,9 @@ class _RunReader:
         rows, times = self.rows, self._keys(stage)
         n_rows = sum(n for key, n in rows.items() if key in finished)
         n_done = sum(key in finished for key in rows)
-        speed = pace([(at, rows[key]) for key, at in times.items() if at is not None and key in rows], self.now)
         is_complete = n_done == len(rows)
+        pieces = [(at, rows[key]) for key, at in times.items() if at is not None and key in rows]
+        speed = pace(pieces, None if is_complete else self.now)
         left = None if is_complete else speed.seconds_left(self.plan.n_rows - n_rows)
         failed = self._failed(stage, finished)
         return StageStatus(name, n_done, len(rows), "shards", is_complete, speed, n_rows, left, failed, sample)
@@ -183,7 +184,8 @@ class _RunReader:
         done, total = sum(sizes.values()), sum(capture.n_neurons(component) for component, _ in capture.targets)
         if is_made:  # a search may be of some layers only
             total = done
-        speed = pace([(at, sizes[key]) for key, at in times.items() if at is not None], self.now)
+        pieces = [(at, sizes[key]) for key, at in times.items() if at is not None]
+        speed = pace(pieces, None if is_made else self.now)
         left = speed.seconds_left(total - done) if done < total else None
         failed = self._failed(stage, times)
         return StageStatus(name, done, total, "neurons", is_made, speed, None, left, failed)

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.store.paths import MANIFESTS, manifest_file, natural_key
 from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage
-from schemas.errors import IntegrityError, StoreError
+from schemas.errors import StoreError, TornRecordError
 
 Scopes = Mapping[str, tuple[FileEntry, ...]]
 Changes = Mapping[tuple[str, str], Iterable[FileEntry]]
@@ -118,7 +118,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, payload: bytes, path: str) -> Manifest:
-        """Read :meth:`to_json` back; :class:`IntegrityError` names ``path`` if it is torn or of another shape."""
+        """Read :meth:`to_json` back; :class:`TornRecordError` names ``path`` if it is torn or of another shape."""
         try:
             content = json.loads(payload)
             tables = {
@@ -127,9 +127,8 @@ class Manifest:
             }
             return cls(int(content["number"]), tables)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(
-                f"manifest {path} cannot be read ({error}); delete it to go back to the one before it"
-            ) from error
+            way_out = "delete it to go back to the one before it"
+            raise TornRecordError(f"manifest {path}", f"cannot be read ({error})", way_out) from error
 
 
 class ManifestLog:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipeline.store.paths import partitions
-from schemas.errors import IntegrityError
+from schemas.errors import TornRecordError
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,11 @@ class Receipt:
 
     @classmethod
     def from_json(cls, payload: bytes, path: str) -> Receipt:
-        """Read :meth:`to_json` back; :class:`IntegrityError` names ``path`` if it is torn or of another shape."""
+        """Read :meth:`to_json` back; :class:`TornRecordError` names ``path`` if it is torn or of another shape."""
         try:
             content = json.loads(payload)
             files = tuple(FileEntry(**entry) for entry in content["files"])
             return cls(content["stage"], content["key"], files, content["facts"])
         except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                f"receipt {path} cannot be read ({error}); delete it and run again: its piece of work is then redone"
-            ) from error
+            way_out = "delete it and run again: its piece of work is then redone"
+            raise TornRecordError(f"receipt {path}", f"cannot be read ({error})", way_out) from error

@@ -202,6 +202,9 @@ class RemoteStorage(Storage):
 
         self._persist("delete", path, remove)
 
+    def prune(self, folder: str) -> None:
+        """See :meth:`Storage.prune`: a folder is nothing but a part of its files' names here."""
+
     def adopt(self, file: Path, path: str) -> None:
         """See :meth:`Storage.adopt`; an upload, of a large file to S3 in parts."""
         options = {"chunksize": self.part_bytes} if self.is_s3 else {}

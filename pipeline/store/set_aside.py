@@ -49,4 +49,10 @@ def put_all_back(storage: Storage) -> list[str]:
     paths = [f"{RECEIPTS}/{path.removeprefix(f'{REPAIRS}/')}" for path in storage.list(REPAIRS)]
     for path in paths:
         put_back(storage, path)
+    leave_nothing(storage)
     return paths
+
+
+def leave_nothing(storage: Storage) -> None:
+    """Remove the folders of receipts that were set aside and are not any more."""
+    storage.prune(REPAIRS)

@@ -84,6 +84,10 @@ class Storage(ABC):
         """Remove ``path`` if it is there."""
 
     @abstractmethod
+    def prune(self, folder: str) -> None:
+        """Remove ``folder`` and the folders below it as far as there is no file in them."""
+
+    @abstractmethod
     def adopt(self, file: Path, path: str) -> None:
         """Move the finished local ``file`` to ``path``, replacing what is there; durable and whole."""
 
@@ -225,6 +229,12 @@ class LocalStorage(Storage):
     def delete(self, path: str) -> None:
         """See :meth:`Storage.delete`."""
         (self.folder / checked(path)).unlink(missing_ok=True)
+
+    def prune(self, folder: str) -> None:
+        """See :meth:`Storage.prune`."""
+        for directory, _, _ in os.walk(self.folder / checked(folder), topdown=False):
+            with suppress(OSError):  # something is in it
+                Path(directory).rmdir()
 
     def adopt(self, file: Path, path: str) -> None:
         """See :meth:`Storage.adopt`; a rename, after the content is on the disk."""

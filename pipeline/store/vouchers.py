@@ -15,7 +15,7 @@ from pipeline.store import paths
 from pipeline.store.manifest import Manifest
 from pipeline.store.receipts import FileEntry, Receipt
 from pipeline.store.storage import Storage
-from schemas.errors import StoreError
+from schemas.errors import StoreError, TornRecordError
 
 T = TypeVar("T")
 
@@ -106,6 +106,8 @@ def _read_all(
     def read(path: str) -> T | Torn | None:
         try:
             return parse(storage.read(path), path)
+        except TornRecordError as error:
+            return Torn(path, error.why)
         except StoreError as error:
             return Torn(path, str(error)) if storage.exists(path) else None
 

@@ -52,7 +52,7 @@ def test_dry_runs_write_nothing(files):
     before = hashes(files)
     result = done(*IMPORT, "--dry-run")
     assert "60 rows × 4 neurons (float16)" in result.out
-    assert "2 of 2 columns give concepts" in result.out
+    assert "concepts from 2 of 2 columns" in result.out
     assert hashes(files) == before
     done(*IMPORT)
     before = hashes(files)

@@ -218,7 +218,7 @@ def test_gc(finished: Path, copy_of: Callable[[Path], Path]) -> None:
     orphan = store / "activations" / "orphan.parquet"
     orphan.write_bytes(b"12345")
     (store / "README").write_text("mine")
-    assert "1 files that nothing vouches for are younger" in done("gc", "--store", store).out
+    assert "1 file that nothing vouches for" in done("gc", "--store", store).out
     said = done("gc", "--store", store, "--older-than", "0s", "--dry-run").out
     assert "would remove activations/orphan.parquet (orphan, 5 B)" in said
     assert orphan.exists()

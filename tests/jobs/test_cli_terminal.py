@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from command import REPOSITORY, Workplace, done, process
 
-from jobs.console import ConsoleProgress, human_bytes, human_seconds
+from jobs.console import ConsoleProgress
+from schemas.amounts import human_bytes, human_seconds
 
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 

@@ -350,7 +350,7 @@ def test_exports_are_the_same(name, small, tmp_path):
 def test_an_unfinished_dump_is_refused(small):
     files = [file for file in activation_files(small) if file.shard != 2]
     small.store.advance("activations", small.plan.run_id, files)
-    said = rf"1 of {len(small.plan.shards)} shards are not dumped yet; finish with `neuronmill dump"
+    said = rf"1 of {len(small.plan.shards)} shards not dumped yet; finish with `neuronmill dump"
     with pytest.raises(IncompleteError, match=said):
         compacted(small)
 

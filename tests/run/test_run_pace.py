@@ -24,6 +24,12 @@ def test_lately_is_up_to_now():
     assert pace([(0.0, 1.0), (10.0, 100.0)], 50.0) == Pace(2.0, 10.0, 10.0)
 
 
+def test_what_is_complete_has_no_pace_of_lately():
+    pieces = [(0.0, 1.0), (10.0, 100.0)]
+    assert pace(pieces, None) == Pace(None, 10.0, 10.0)
+    assert pace(pieces, 5e9).recent is not None
+
+
 def test_lately_is_five_minutes():
     old = [(float(at), 1.0) for at in range(100)]
     new = [(1000.0 + at, 50.0) for at in range(20)]

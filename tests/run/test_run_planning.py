@@ -244,7 +244,7 @@ def test_another_memory_limit_after_an_interruption_leaves_no_neuron_twice(input
 def test_a_stage_before_its_time_is_refused(inputs, tmp_path):
     found = plan_only(inputs.config(tmp_path / "store"))
     for stage in (compute_statistics, search):
-        with pytest.raises(IncompleteError, match="6 of 6 shards are not dumped yet"):
+        with pytest.raises(IncompleteError, match="6 of 6 shards not dumped yet"):
             stage(found.plan, found.store, LocalExecutor(), Silent())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,4 +92,4 @@ def command(
         return
     with _working_on(config, output, wait) as progress:
         corpus = annotate_into(config, folder, progress)
-    say([f"wrote {corpus.sources[0].path} (format: conllu)", f"next: neuronmill plan {config_path}"])
+    say([f"wrote {corpus.sources[0].path} (format: conllu)", f"next: neuronmill plan {shlex.quote(config_path)}"])

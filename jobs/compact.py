@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import click
 
 from jobs.console import say
 from jobs.held_store import held
+from jobs.next_command import of_store
 from jobs.options import (
     choose_executor,
     dry_run_option,
@@ -57,4 +57,4 @@ def command(store_url: str, alias: str | None, rows: int | None, wait: float, dr
     plan = plan.with_config(plan.config.model_copy(update={"executor": config}))
     with held(store, ALONE, wait) as progress:
         compact(plan, store, executor, progress, rows)
-    say([f"next: neuronmill publish --store {shlex.quote(store.url)}"])
+    say([f"next: neuronmill publish {of_store(store)}"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jobs.next_command import command_of_store
 from jobs.options import with_settings
 from jobs.stage import run_stage, stage_options
 from pipeline.run.neuron_contexts import contexts
@@ -34,7 +35,7 @@ def command(
     run_stage(
         contexts,
         lambda plan, _: with_settings(plan.config, "contexts", given),
-        "neuronmill publish --store {store}",
+        command_of_store("publish"),
         config_path=config_path,
         store_url=store_url,
         alias=alias,

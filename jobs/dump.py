@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.next_command import command_of_model
 from jobs.stage import stage_command
 from pipeline.run.dump import dump
 
@@ -13,5 +14,5 @@ command = stage_command(
     One forward pass per shard gives all components and layers. Shards with a receipt are skipped, so starting again
     after a crash redoes at most the shards that were in flight. Executor and workers never change a byte.
     """,
-    "neuronmill stats --store {store}",
+    command_of_model("stats"),
 )

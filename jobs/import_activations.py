@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,8 +9,10 @@ import click
 from jobs.console import say
 from jobs.held_store import held
 from jobs.new_store import store_to_fill
+from jobs.next_command import of_model
 from jobs.options import dry_run_option, parse_numbers, store_option, wait_option
 from pipeline.run.executors import make_executor
+from pipeline.run.imported_corpus import columns_without_concept
 from pipeline.run.importing import ImportRequest, import_activations, preview_import
 from pipeline.store.lease import ALONE
 from pipeline.store.open_storage import open_storage
@@ -43,8 +44,9 @@ document `import`. Words are joined by one space per sentence, and sentences by 
 called #0, #1, ….
 
 The first import decides the store's rows and labels. Every later one, with another --model, --component or --layer,
-must have the same rows: with --labels they are compared, without only their number can be. A further layer of a model
-makes a new run of it, so compute stats, search and contexts again. After a kill, start the same command again.
+must have the same rows: with --labels they are compared, without only their number can be. The layers of a model share
+one stored dtype: 16-bit values go into a float32 model unchanged, everything else needs --dtype. A further layer of a
+model makes a new run of it, so compute stats, search and contexts again. After a kill, start the same command again.
 
 \b
 Examples:
@@ -66,7 +68,8 @@ Examples:
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "bfloat16", "float32"]),
-    help="Stored dtype; by default the array's own, and float32 for float64 and integers.",
+    help="Stored dtype; by default the array's own, and float32 for float64, integers and further layers of a float32 "
+    "model.",
 )
 @click.option("--array", metavar="NAME", help="Array of an .npz file that has several.")
 @click.option("--tensor", metavar="NAME", help="Tensor of a safetensors file that has several.")
@@ -113,11 +116,12 @@ def command(
     n_concepts = sum(file.n_rows for file in concepts)
     n_bytes = sum(file.n_bytes for file in store.files("activations", plan.run_id))
     targets = ", ".join(f"{component} {layer}" for component, layer in plan.capture.targets)
-    where = shlex.quote(store.url)
+    following = "search" if n_concepts else "stats"
     say(
         [
             f"model {plan.model} in {store.url}: {counted(plan.n_rows, 'row')}, {counted(n_concepts, 'concept')}",
             f"layers: {targets} ({human_bytes(n_bytes)} as {plan.capture.dtype})",
-            f"next: neuronmill search --store {where}" if n_concepts else f"next: neuronmill stats --store {where}",
+            *(f"no concept from {remark}" for remark in columns_without_concept(store)),
+            f"next: neuronmill {following} {of_model(store, plan.model)}",
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -61,4 +62,4 @@ def command(corpus: str, model: str, store_url: str, output: str, file_format: s
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--output {output}: cannot be written ({error.strerror}); give another path") from error
-    say([f"wrote {output}", f"next: neuronmill run {output}"])
+    say([f"wrote {output}", f"next: neuronmill run {shlex.quote(str(output))}"])

@@ -99,11 +99,21 @@ def label_on_option(command: Command) -> Command:
     )(command)
 
 
+def round_to_option(command: Command) -> Command:
+    """``--round-to``, overriding ``search.round_to``."""
+    return click.option(
+        "--round-to",
+        type=click.Choice(["float16", "bfloat16"]),
+        help="16-bit dtype that the search rounds a float32 store's values to.",
+    )(command)
+
+
 def planning_options(command: Command) -> Command:
     """Arguments of the commands that plan: CONFIG.yaml, and what overrides it."""
     for decorator in (
         dry_run_option,
         wait_option,
+        round_to_option,
         label_on_option,
         on_error_option,
         executor_options,
@@ -114,10 +124,13 @@ def planning_options(command: Command) -> Command:
     return command
 
 
-def config_to_plan(config_path: str, store_url: str | None, on_error: str | None, label_on: str | None) -> Config:
+def config_to_plan(
+    config_path: str, store_url: str | None, on_error: str | None, label_on: str | None, round_to: str | None
+) -> Config:
     """The config file with the command line's overrides."""
     config = with_settings(read_config(config_path, store_url), "corpus", {"on_error": on_error})
-    return with_settings(config, "concepts", {"label_on": label_on})
+    config = with_settings(config, "concepts", {"label_on": label_on})
+    return with_settings(config, "search", {"round_to": round_to})
 
 
 def choose_executor(

@@ -11,15 +11,17 @@ import click
 from jobs.console import say
 from jobs.held_store import held, run_lease
 from jobs.new_store import store_to_fill
+from jobs.next_command import of_store, top_command
 from jobs.options import choose_executor, config_to_plan, planning_options
 from jobs.plan import describe
 from jobs.report import check_can_write, report_path, write_report
 from pipeline.run.dump import dump
 from pipeline.run.neuron_contexts import contexts
-from pipeline.run.neuron_search import check_rounding, search
+from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run
 from pipeline.run.preview import preview
+from pipeline.run.rounding import check_rounding
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.publish import publish
 from pipeline.store.staging import sweep_staging
@@ -43,6 +45,7 @@ def command(
     store_url: str | None,
     on_error: str | None,
     label_on: str | None,
+    round_to: str | None,
     dry_run: bool,
     wait: float,
     **placement: Any,
@@ -52,8 +55,8 @@ def command(
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
     """
-    config = config_to_plan(config_path, store_url, on_error, label_on)
-    check_rounding(config)
+    config = config_to_plan(config_path, store_url, on_error, label_on, round_to)
+    check_rounding(config, f"neuronmill run {shlex.quote(config_path)}")
     if dry_run:
         say(preview(config) if (planned := planned_already(config)) is None else overview(planned[1], planned[0]))
         return
@@ -70,19 +73,12 @@ def command(
         snapshot = publish(store)
         sweep_staging(store.storage)  # of workers that died and were replaced
         page = write_report(store, config, plan.run_id, path)
-    example, where = shlex.quote(first_concept(store, plan.run_id)), shlex.quote(config.store)
     say(
         [
             f"store: {written(store)}",
             f"snapshot: {snapshot} (for other readers: snapshots/{snapshot}/neuronmill.duckdb)",
             f"page: {Path(page).resolve()}",
-            f"next: neuronmill top --store {where} --concept {example}",
-            f'      neuronmill sql --store {where} "FROM rankings ORDER BY score DESC LIMIT 10"',
+            f"next: {top_command(store, plan)}",
+            f'      neuronmill sql {of_store(store)} "FROM rankings ORDER BY score DESC LIMIT 10"',
         ]
     )
-
-
-def first_concept(store: Store, run_id: str) -> str:
-    """A concept that has a ranking, to suggest."""
-    rankings = store.read_table(store.files("rankings", run_id)[:1], ["concept"])
-    return str(rankings["concept"][0].as_py())

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from jobs.options import label_on_option, parse_concepts, parse_names, parse_numbers, with_settings
+from jobs.next_command import top_command
+from jobs.options import (
+    label_on_option,
+    parse_concepts,
+    parse_names,
+    parse_numbers,
+    round_to_option,
+    with_settings,
+)
 from jobs.stage import run_stage, stage_options
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_search import search
@@ -28,6 +36,7 @@ from schemas.config import Config
 @click.option("--layers", help="Numbers and ranges, such as `0,3-5`.")
 @click.option("--keep", help="Best neurons kept per concept and method, or `all`.")
 @label_on_option
+@round_to_option
 @click.option("--alpha", type=float, help="`iou`: the mask is the top share alpha of the rows; 0.005 by default.")
 def command(
     config_path: str | None,
@@ -41,6 +50,7 @@ def command(
     keep: str | None,
     alpha: float | None,
     label_on: str | None,
+    round_to: str | None,
     wait: float,
     **placement: Any,
 ) -> None:
@@ -55,6 +65,7 @@ def command(
         "layers": parse_numbers(layers, "--layers"),
         "keep": int(keep) if keep and keep.isdecimal() else keep,
         "alpha": alpha,
+        "round_to": round_to,
     }
 
     def change(plan: Plan, store: Store) -> Config:
@@ -65,7 +76,7 @@ def command(
     run_stage(
         search,
         change,
-        "neuronmill top --store {store} --concept NAME",
+        top_command,
         config_path=config_path,
         store_url=store_url,
         alias=alias,

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from jobs.console import say
+from jobs.next_command import of_store
 from jobs.options import dry_run_option, store_option
 from pipeline.store.sql import run_user_sql
 from pipeline.store.statements import checked_statement
@@ -65,7 +66,7 @@ def command(
     store = Store.open(store_url)
     if sql is None:
         say(f"{name:14} {table.row.split(';')[0]}" for name, table in TABLES.items())
-        say([f'next: neuronmill sql --store {store_url} "FROM runs"'])
+        say([f'next: neuronmill sql {of_store(store)} "FROM runs"'])
         return
     if dry_run:
         say([f"would run: {checked_statement(sql)}"])

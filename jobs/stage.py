@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from jobs.console import say
 from jobs.held_store import held, run_lease
+from jobs.next_command import NextCommand
 from jobs.options import (
     choose_executor,
     config_argument,
@@ -50,7 +50,7 @@ def stage_options(command: Any) -> Any:
 def run_stage(
     stage: Stage,
     change: Change,
-    following: str,
+    following: NextCommand,
     *,
     config_path: str | None,
     store_url: str | None,
@@ -76,10 +76,10 @@ def run_stage(
         sweep_staging(store.storage)  # of workers that died and were replaced
         if config_path is not None:
             save_settings(store, planned)
-    say([f"next: {following.format(store=shlex.quote(store.url))}"])
+    say([f"next: {following(store, plan)}"])
 
 
-def stage_command(name: str, stage: Stage, doc: str, following: str) -> click.Command:
+def stage_command(name: str, stage: Stage, doc: str, following: NextCommand) -> click.Command:
     """A stage command without options of its own."""
 
     @click.command(name, help=doc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.next_command import command_of_store
 from jobs.stage import stage_command
 from pipeline.run.statistics import compute_statistics
 
@@ -12,5 +13,5 @@ command = stage_command(
 
     Written to the table `neuron_stats`; see docs/reference/tables.md.
     """,
-    'neuronmill sql --store {store} "SELECT * FROM neuron_stats ORDER BY kurtosis DESC LIMIT 10"',
+    command_of_store("sql", '"SELECT * FROM neuron_stats ORDER BY kurtosis DESC LIMIT 10"'),
 )

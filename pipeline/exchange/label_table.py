@@ -37,7 +37,7 @@ def _tsv(file: Path) -> Iterator[RowBatch]:
         if header is None:
             raise CorpusError(f"{file}:1: a table has a header line with the names of its columns; the file is empty")
         names = _text(*header, file).split("\t")
-        _check_header(names, file)
+        _check_header(names, file, "is the header missing? If not, rename one")
         rows: list[list[str]] = []
         first = 2
         for number, raw in lines:
@@ -67,13 +67,13 @@ def _text(number: int, raw: bytes, file: Path) -> str:
     return text
 
 
-def _check_header(names: Sequence[str], file: Path) -> None:
+def _check_header(names: Sequence[str], file: Path, way_out: str = "rename one") -> None:
     seen: set[str] = set()
     for number, name in enumerate(names, start=1):
         if not name.strip():
             raise CorpusError(f"{file}:1: every column has a name, and column {number} has none; name it or drop it")
         if name in seen:
-            raise CorpusError(f"{file}:1: every column has a name of its own, and {name!r} comes twice; rename one")
+            raise CorpusError(f"{file}:1: every column has a name of its own, and {name!r} comes twice; {way_out}")
         seen.add(name)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,8 @@ from schemas.components import ModuleConfig
 from schemas.errors import ConfigError, ModelError
 
 _LAYER = "{layer}"
+_NUMBER = re.compile(r"(?:(?<=\.)|^)\d+(?=\.|$)")
+_N_NEAREST = 6
 #: Sequences and tokens of the probe; two primes, so that no other axis is mistaken for them.
 _PROBE = (2, 5)
 #: Component and number of a module → what it had in each call.
@@ -44,15 +48,22 @@ def _site(model: nn.Module, config: ModuleConfig) -> Site:
     if not found:
         raise ConfigError(
             f"dump.modules: {config.name!r}: the model has no module {config.pattern!r}; it has, for example, "
-            f"{', '.join(_examples(known, config.pattern))}"
+            f"{', '.join(_nearest(known, config.pattern))}"
         )
     return Site(config.name, tuple(found.values()), tuple(found), config.at, None)
 
 
-def _examples(known: dict[str, nn.Module], pattern: str) -> list[str]:
-    """A few paths of the model, those with the pattern's last name first."""
-    name = pattern.rpartition(".")[2]
-    return sorted((path for path in known if path), key=lambda path: path.rpartition(".")[2] != name)[:5]
+def _nearest(known: dict[str, nn.Module], pattern: str) -> list[str]:
+    """A few modules of the model, written like ``pattern`` (``{layer}`` where it has it), the most similar first.
+
+    In the blocks that the pattern names, if there are such.
+    """
+    paths = [path for path in known if path]
+    if _LAYER in pattern:
+        block = pattern.partition(_LAYER)[0] + _LAYER
+        numbered = dict.fromkeys(_NUMBER.sub(_LAYER, path, count=1) for path in paths if _NUMBER.search(path))
+        paths = [path for path in numbered if path.startswith(f"{block}.")] or list(numbered) or paths
+    return sorted(paths, key=lambda path: -SequenceMatcher(None, path, pattern).ratio())[:_N_NEAREST]
 
 
 def site_widths(model: nn.Module, sites: Sequence[Site]) -> dict[str, int]:

@@ -75,7 +75,11 @@ def write_rows(
         source = SourceConfig(path=str(scan.summary.sources[0]["name"]))
         wanted = CorpusRecord(scan.summary, CorpusConfig(sources=(source,), format="import"), rows_per_shard, _CUT_BY)
         record = choose_record(store, wanted, rows_asked)
-        definition = {"layers": scan.layers, "concepts": scan.concepts.model_dump(mode="json")}
+        definition = {
+            "layers": scan.layers,
+            "concepts": scan.concepts.model_dump(mode="json"),
+            "left_out": list(scan.left_out),
+        }
         if not store.put_json_new(_RECORD, definition) and store.read_json(_RECORD) != definition:
             raise ConfigError(
                 f"store {store.url}: an import with other labels or another --min-count has begun here; start that one "
@@ -143,6 +147,11 @@ def _row_columns(keys: Sequence[SentenceKeys], plan: ShardPlan) -> dict[str, Any
         "is_special": np.zeros(plan.n_rows, np.bool_),
         "is_counted": np.ones(plan.n_rows, np.bool_),
     }
+
+
+def columns_without_concept(store: Store) -> list[str]:
+    """`COLUMN: REASON` for every label column of the store's first import that gave no concept."""
+    return list(store.read_json(_RECORD)["left_out"])
 
 
 def imported_concepts(store: Store) -> ConceptsConfig:

@@ -75,6 +75,14 @@ class Opened:
     rows: RowInput
     targets: tuple[Target, ...]
     dtype: ValueDtype
+    """Stored dtype."""
+
+    @property
+    def widening(self) -> str:
+        """The remark that the values become the model's wider dtype, unchanged; "" where they keep theirs."""
+        if self.request.dtype is not None or self.dtype == self.source.stored_dtype:
+            return ""
+        return f"{self.source.stored_dtype} becomes {self.dtype}, as the model's other layers are; no value changes"
 
     @property
     def rows_per_shard(self) -> int:
@@ -128,14 +136,14 @@ def preview_import(request: ImportRequest, store: Store | None) -> list[str]:
     """What an import would do, after reading and checking the rows; writes nothing."""
     opened = open_import(request)
     if store is not None:
-        _earlier_plan(opened, store)
+        opened, _ = _beside_earlier(opened, store)
     source = opened.source
     scan = check_rows(opened.rows, store, request.min_count)
     layers = ", ".join(f"{component} {layer}" for component, layer in opened.targets)
     n_bytes = human_bytes(opened.n_values * (4 if opened.dtype == "float32" else 2))
     return [
         f"activations: {counted(source.n_rows, 'row')} × {counted(source.n_neurons, 'neuron')} ({source.dtype})",
-        f"as: {request.model} {layers}",
+        f"as: {request.model} {layers}" + (f" ({opened.widening})" if opened.widening else ""),
         *(["rows: those of the store"] if scan is None else describe_rows(scan)),
         f"would write {n_bytes} as {opened.dtype}, {counted(opened.rows_per_shard, 'row')} a shard at most",
     ]
@@ -153,7 +161,7 @@ def describe_rows(scan: RowScan) -> list[str]:
 def import_activations(request: ImportRequest, store: Store, executor: Executor, progress: Progress) -> Plan:
     """Import into ``store``; see the module's text. Returns the model's plan with the new layers."""
     opened = open_import(request)
-    earlier = _earlier_plan(opened, store)
+    opened, earlier = _beside_earlier(opened, store)
     scan = check_rows(opened.rows, store, request.min_count)
     facts = check_values(opened.source, opened.dtype, progress)
     store.check_space(opened.n_values * 2)
@@ -171,12 +179,16 @@ def import_activations(request: ImportRequest, store: Store, executor: Executor,
     return plan
 
 
-def _earlier_plan(opened: Opened, store: Store) -> Plan | None:
-    """The model as it was imported before; raises :class:`ConfigError` where the new layers do not go with it."""
+def _beside_earlier(opened: Opened, store: Store) -> tuple[Opened, Plan | None]:
+    """The import in the stored dtype of the model so far, and the model's plan.
+
+    Without a dtype asked for, 16-bit values become those of a float32 model, which holds them exactly. Raises
+    :class:`ConfigError` where the new layers do not go with the earlier ones.
+    """
     refuse_other_corpus(store)
     request, source = opened.request, opened.source
     if request.model not in planned_models(store):
-        return None
+        return opened, None
     plan = load_plan(store, request.model)
     width = plan.capture.widths.get(request.component, source.n_neurons)
     if width != source.n_neurons:
@@ -184,12 +196,14 @@ def _earlier_plan(opened: Opened, store: Store) -> Plan | None:
             f"{source.name}: has {counted(source.n_neurons, 'neuron')}, and the layers of {request.component} of "
             f"{request.model} have {width:,}; import it as another --component or --model. Nothing was changed"
         )
+    if request.dtype is None and plan.capture.dtype == "float32":
+        opened = replace(opened, dtype="float32")
     if plan.capture.dtype != opened.dtype:
         raise ConfigError(
             f"--dtype {opened.dtype}: the layers of {request.model} are stored as {plan.capture.dtype}; give --dtype "
             f"{plan.capture.dtype}, or another --model. Nothing was changed"
         )
-    return plan
+    return opened, plan
 
 
 def _claim_path(model: str, target: Target) -> str:
@@ -245,7 +259,7 @@ def _write_shards(
         counted(opened.source.n_neurons, "neuron"),
         counted(len(opened.targets), "layer"),
     )
-    progress.finish(" × ".join(sizes))
+    progress.finish(" × ".join(sizes) + (f"; {opened.widening}" if opened.widening else ""))
 
 
 def _write_target(opened: Opened, store: Store, shard: ShardPlan, target: Target, values: Array, began: float) -> None:

@@ -6,6 +6,7 @@ A task leaves the scores of its neurons as arrays in the store; the ranking is f
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.ranking_table import write_rankings
 from pipeline.run.records import write_run_record
+from pipeline.run.rounding import check_rounding
 from pipeline.run.score_files import save_scores
 from pipeline.run.split_labels import Positives, SplitLabels, SplitName, count_positives
 from pipeline.run.work import Executor
@@ -37,7 +39,6 @@ from pipeline.stats.concept_moments import ConceptMoments
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 from schemas.amounts import counted
-from schemas.config import Config
 from schemas.errors import ConceptError, ConfigError, IntegrityError
 from schemas.fingerprints import fingerprint
 
@@ -131,7 +132,7 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
     Raises :class:`ConceptError` for concepts that are not there, :class:`ConfigError` for a float32 store without
     ``search.round_to``.
     """
-    check_rounding(plan.config)
+    check_rounding(plan.config, f"neuronmill search --store {shlex.quote(store.url)} --model {plan.model}")
     require_dump(plan, store)
     settings = plan.config.search
     concept_set = label(plan, store, executor, progress)
@@ -170,15 +171,6 @@ def _search_job(plan: Plan, store: Store, concept_set: ConceptSet, positives: Po
 
 def _table_key(plan: Plan, concept_set: ConceptSet, job: SearchJob) -> str:
     return f"{concept_set.id}-{job.stage.rpartition('-')[2]}-{plan.config.search.keep}"
-
-
-def check_rounding(config: Config) -> None:
-    """Raise :class:`ConfigError` for a float32 store without ``search.round_to``."""
-    if config.dump.dtype == "float32" and config.search.round_to is None:
-        raise ConfigError(
-            "search.round_to: with dump.dtype float32 it must say what the search rounds to, for it is exact on 16-bit "
-            "values only; set it to float16 or bfloat16 (named in `params`), or dump with one of them"
-        )
 
 
 def _job(

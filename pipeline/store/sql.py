@@ -6,6 +6,7 @@ limited to those of the manifest, the configuration cannot be changed back, and 
 
 from __future__ import annotations
 
+import shlex
 from typing import BinaryIO
 
 import duckdb
@@ -57,7 +58,13 @@ def run_user_sql(
     with connect(store, manifest) as connection:
         _lock(connection, store, manifest, memory)
         with deadline(connection, seconds, "sql"):
-            relation = connection.sql(statement)
+            try:
+                relation = connection.sql(statement)
+            except duckdb.CatalogException as error:
+                if not str(error).startswith("Catalog Error: Table"):
+                    raise
+                way_out = f"`neuronmill sql --store {shlex.quote(store.url)}` lists the tables"
+                raise QueryError(f"sql: {error}\n{way_out}") from error
             if relation is None:
                 raise QueryError("sql: the statement gives no rows; give one SELECT")
             reader: pa.RecordBatchReader = relation.to_arrow_reader(_BATCH_ROWS)

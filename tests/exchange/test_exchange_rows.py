@@ -39,7 +39,7 @@ def test_tsv_is_plain(tmp_path):
     ("text", "message"),
     [
         ("", ":1: .* the file is empty"),
-        ("word\tword\na\tb\n", ":1: .*'word' comes twice"),
+        ("word\tword\na\tb\n", ":1: .*'word' comes twice; is the header missing"),
         ("word\t \na\tb\n", ":1: .*column 2 has none"),
         ("word\tx\na\tb\nc\n", ":3: .*2 in all.* this one has 1"),
         ("word\tx\na\tb\tc\n", ":2: .* has 3"),

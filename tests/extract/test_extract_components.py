@@ -316,6 +316,13 @@ def test_modules_by_path(architecture: str, module: ModuleConfig, layers: tuple[
     ("architecture", "module", "message"),
     [
         ("bert", {"pattern": "encoder.layer.{layer}.attn"}, r"no module 'encoder.layer.\{layer\}.attn'; it has"),
+        (
+            "llama",
+            {"pattern": "layers.{layer}.nope"},
+            r"for example, layers\.\{layer\}\.mlp, layers\.\{layer\}\.self_attn, layers\.\{layer\}\.\w+",
+        ),
+        ("llama", {"pattern": "layer.{layer}.self_atn"}, r"for example, layers\.\{layer\}\.self_attn, layers"),
+        ("llama", {"pattern": "norms"}, r"for example, norm, "),
         ("bert", {"pattern": "pooler"}, r"'x': its module has \(2, 16\) where 2 × 5 tokens go through"),
         ("bert", {"pattern": "encoder"}, "handles no tensor there"),
         ("albert", {"pattern": "encoder.albert_layer_groups.{layer}"}, "calls its module 2 times, not once"),

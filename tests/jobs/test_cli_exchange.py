@@ -28,13 +28,15 @@ def test_everything_from_an_import_to_a_page(files):
     result = done(*IMPORT)
     assert "60 rows, 3 concepts" in result.out
     assert "next: neuronmill search --store" in result.out
-    for command in ("stats", "search", "contexts", "publish", "report", "verify"):
+    assert "no concept from" not in result.out
+    for command in ("stats", "search", "contexts", "publish", "report"):
         done(command, "--store", "S")
     top = done("top", "--store", "S", "--concept", "noun", "--limit", 1)
     assert "mlp:3:1" in top.out
     found = done("sql", "--store", "S", "--format", "csv", "SELECT concept FROM concepts ORDER BY 1")
     assert found.out.split() == ["concept", "noun", "upos=NOUN", "upos=VERB"]
     done("stats", "--store", "S", "--model", "mine", "--dry-run")
+    assert "tokenised" not in done("verify", "--store", "S").out
     before = hashes(files / "S")
     assert done(*IMPORT).out == result.out
     assert unchanged(before, files / "S")
@@ -46,6 +48,14 @@ def test_everything_from_an_import_to_a_page(files):
     refused = neuronmill("export", "--store", "S", "--format", "npy", "--output", "Y.npy")
     assert refused.code == 2
     assert "--force" in refused.error
+
+
+def test_columns_without_a_concept_are_named(files):
+    lines = (files / "L.tsv").read_text().splitlines()
+    (files / "L.tsv").write_text("\n".join([f"{lines[0]}\tz", *(f"{line}\t0" for line in lines[1:])]) + "\n")
+    result = done(*IMPORT)
+    assert "no concept from z: no row has it\n" in result.out
+    assert done(*IMPORT).out == result.out
 
 
 def test_dry_runs_write_nothing(files):

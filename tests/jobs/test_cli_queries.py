@@ -188,7 +188,7 @@ def test_verify_names_a_damaged_file(damage: str, table: str, finished: Path, co
     listed = neuronmill("verify", "--store", store, "--repair", "--dry-run")
     assert (listed.code, listed.out.count("would do again: receipts/")) == (1, 1)
     assert neuronmill("verify", "--store", store).out == result.out
-    assert "1 pieces done again, 0 left" in done("verify", "--store", store, "--repair").out
+    assert "1 piece done again, 0 left" in done("verify", "--store", store, "--repair").out
     assert file.read_bytes() == content
     assert "all as their receipts say" in done("verify", "--store", store).out
 

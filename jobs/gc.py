@@ -20,11 +20,11 @@ from schemas.amounts import counted, human_bytes
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _KINDS = {
-    "orphan": "files that nothing vouches for",
-    "staging": "left in staging by ended processes",
-    "manifest": "old manifests",
-    "superseded": "receipts and files of superseded analyses",
-    "snapshot": "files of old snapshots",
+    "orphan": ("file that nothing vouches for", "files that nothing vouches for"),
+    "staging": ("left in staging by an ended process", "left in staging by ended processes"),
+    "manifest": ("old manifest", "old manifests"),
+    "superseded": ("receipt or file of superseded analyses", "receipts and files of superseded analyses"),
+    "snapshot": ("file of old snapshots", "files of old snapshots"),
 }
 
 
@@ -100,9 +100,9 @@ def command(
 def _summary(garbage: Sequence[Garbage], dry_run: bool) -> list[str]:
     verb = "would remove" if dry_run else "removed"
     lines = []
-    for kind, what in _KINDS.items():
+    for kind, names in _KINDS.items():
         found = [thing for thing in garbage if thing.kind == kind]
         if found:
-            lines.append(f"{verb} {len(found):,} {what}, {human_bytes(sum(thing.n_bytes for thing in found))}")
+            lines.append(f"{verb} {counted(len(found), *names)}, {human_bytes(sum(thing.n_bytes for thing in found))}")
     total = human_bytes(sum(thing.n_bytes for thing in garbage))
     return [*lines, f"{verb} {len(garbage):,} in all, {total}" if lines else "nothing to remove"]

@@ -223,7 +223,7 @@ def test_gc(finished: Path, copy_of: Callable[[Path], Path]) -> None:
     assert "would remove activations/orphan.parquet (orphan, 5 B)" in said
     assert orphan.exists()
     removed = done("gc", "--store", store, "--older-than", "0s", "--superseded").out
-    assert removed.splitlines()[0] == "removed 1 files that nothing vouches for, 5 B"
+    assert removed.splitlines()[0] == "removed 1 file that nothing vouches for, 5 B"
     assert "not of this store, left alone: 'README'" in removed
     assert not orphan.exists()
     assert done("gc", "--store", store, "--older-than", "0s").out.startswith("nothing to remove\n")

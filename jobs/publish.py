@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from jobs.console import say
@@ -31,6 +33,6 @@ def command(store_url: str, wait: float, dry_run: bool) -> None:
     say(
         [
             f"published {store.url}/snapshots/{snapshot} (CURRENT)",
-            f"next: duckdb {store.url}/snapshots/{snapshot}/neuronmill.duckdb -c 'FROM about'",
+            f"next: duckdb {shlex.quote(f'{store.url}/snapshots/{snapshot}/neuronmill.duckdb')} -c 'FROM about'",
         ]
     )

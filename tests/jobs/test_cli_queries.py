@@ -233,3 +233,9 @@ def test_gc(finished: Path, copy_of: Callable[[Path], Path]) -> None:
 
 def test_a_run_leaves_nothing_in_staging(finished: Path) -> None:
     assert [path.name for path in (finished / "staging").iterdir()] == ["locks"]
+
+
+def test_an_unknown_table_names_the_command_that_lists_them(finished: Path) -> None:
+    said = neuronmill("sql", "--store", finished, "SELECT * FROM neurons").error
+    assert f"`neuronmill sql --store {finished}` lists the tables" in said
+    assert "lists the tables" not in neuronmill("sql", "--store", finished, "SELECT nope FROM words").error

@@ -16,7 +16,7 @@ import pytest
 from command import REPOSITORY, Workplace, done, process
 
 from jobs.console import ConsoleProgress
-from schemas.amounts import human_bytes, human_seconds
+from schemas.amounts import counted, human_bytes, human_seconds
 
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
@@ -132,8 +132,12 @@ def test_plain_progress_is_whole_lines(capfd: pytest.CaptureFixture[str]) -> Non
     assert lines[0] == "dump: 4 shards, 1 already done …"
     assert re.fullmatch(r"dump: 2/4 shards, \d{3} rows/s, \d+s left", lines[1])
     assert re.fullmatch(r"dump: done \(.*s\)", lines[2])
+    progress.start("dump", 1, "shards")
+    assert capfd.readouterr().err == "dump: 1 shard …\n"
 
 
 def test_amounts_for_people() -> None:
+    assert [counted(n, "shard") for n in (0, 1, 2000)] == ["0 shards", "1 shard", "2,000 shards"]
+    assert [counted(n, "query", "queries") for n in (1, 2)] == ["1 query", "2 queries"]
     assert [human_bytes(n) for n in (0, 999, 1500, 2.5e9, 3e12)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3.0 TB"]
     assert [human_seconds(n) for n in (0.04, 9.9, 59, 95, 3700)] == ["0.0s", "9.9s", "59s", "1m35s", "1h01m"]

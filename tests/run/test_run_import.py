@@ -19,13 +19,11 @@ from sklearn.metrics import average_precision_score
 from tiny_run import checksums, plan_only, start_command, tables
 
 from pipeline.run.dump import dump
-from pipeline.run.importing import ImportRequest, preview_import
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_search import search
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
-from pipeline.run.retokenise import check_tokens
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.store import Store
 from pipeline.store.verify import verify
@@ -196,34 +194,6 @@ def test_what_cannot_be_imported_beside(analysed, tmp_path):
             run_import(place, tmp_path / path, **options)
     assert values.exists()
     assert verify(store) == []
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_16_bit_layer_of_a_float32_model_is_widened(dtype, tmp_path):
-    values, labels = CASE.save(tmp_path)
-    run_import(tmp_path / "store", values, labels=labels)
-    rounded = torch.from_numpy(CASE.values).to(dtype)
-    save_file({"x": rounded}, tmp_path / "Y.safetensors")
-    layer = {"layers": (4,)}
-    told = preview_import(
-        ImportRequest((str(tmp_path / "Y.safetensors"),), "mine", "mlp", (4,)), Store.open(str(tmp_path / "store"))
-    )
-    name = str(dtype).removeprefix("torch.")
-    assert told[1] == f"as: mine mlp 4 ({name} becomes float32, as the model's other layers are; no value changes)"
-    plan = run_import(tmp_path / "store", tmp_path / "Y.safetensors", **layer)
-    assert (plan.capture.dtype, plan.capture.targets) == ("float32", (("mlp", 3), ("mlp", 4)))
-    again = run_import(tmp_path / "store", tmp_path / "Y.safetensors", **layer)
-    assert again.run_id == plan.run_id
-    with tables(Store.open(str(tmp_path / "store"))) as found:
-        _, stored = found.activations("mlp", 4, "mine")
-    assert np.array_equal(stored, rounded.to(torch.float64).numpy())
-    with pytest.raises(ConfigError, match=r"--dtype float16: .* stored as float32"):
-        run_import(tmp_path / "store", tmp_path / "Y.safetensors", dtype="float16", layers=(5,))
-
-
-def test_imported_rows_were_never_tokenised(analysed):
-    found = check_tokens(analysed[0], 10)
-    assert (found.n_sentences, found.problems, found.notes) == (0, [], [])
 
 
 def test_there_is_no_model_to_run(analysed, inputs, tmp_path):

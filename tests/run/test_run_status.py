@@ -252,6 +252,10 @@ def test_json_is_json(found):
     data = json.loads(result.stdout)
     assert data["complete"] is False
     assert data["working"] == []
-    assert [one["stage"] for one in data["runs"][0]["stages"]][:3] == ["plan", "label", "dump"]
+    stages = {one["stage"]: one for one in data["runs"][0]["stages"]}
+    assert list(stages)[:3] == ["plan", "label", "dump"]
+    assert stages["label"]["complete"]
+    assert stages["label"]["overall_rate"] > 0
+    assert stages["label"]["recent_rate"] is None
     assert neuronmill_status(found.store, "--stage", "plan", "--stage", "label").returncode == 0
     assert neuronmill_status(found.store, "--model", "unknown").returncode == 2

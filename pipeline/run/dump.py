@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +134,6 @@ class DumpWorker:
             for target in self.plan.capture.targets:
                 self._write(staging, target, task, blocks.pop(target))
             facts["seconds"] = round(time.monotonic() - started, 3)
-            facts["finished_at"] = datetime.now(UTC).isoformat(timespec="seconds")
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 

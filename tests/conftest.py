@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # (4 to 6 s), and on a busy machine any draw may be slow: neither says anything about the code under test.
 settings.register_profile("neuronmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("neuronmill")
+
+# in the background of a script Ctrl-C is ignored, and so it would be by every command that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

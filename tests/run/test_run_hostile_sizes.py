@@ -55,6 +55,7 @@ def test_a_document_of_50_mb_on_one_line(kind: str, inputs: Inputs, tmp_path: Pa
     assert found.grown_mb < 900
 
 
+@pytest.mark.slow
 def test_a_record_that_is_one_sentence_of_2_mb_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     """A record of the format `sentences` is one sentence, with labels of its words: it cannot be cut."""
     found = _one_line(inputs, tmp_path, "sentences", 2_000_000)

@@ -271,6 +271,7 @@ def test_int8_of_some_neurons_is_that_of_the_whole_layer(inputs, tmp_path):
     assert {entry.neurons for entry in some.files("activations")} == {range(3, 5), range(9, 10)}
 
 
+@pytest.mark.slow  # two processes and Ray load the model
 def test_int8_is_the_same_from_two_processes_and_when_redone(inputs, tmp_path):
     config = {"dump": {"dtype": "int8", **LAYERS}}
     undisturbed = plan_only(inputs.config(tmp_path / "one", **config))

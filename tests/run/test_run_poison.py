@@ -24,7 +24,7 @@ def place(request):
     return request.param, LocalExecutor(int(request.param[-2]), max_attempts=3)
 
 
-@pytest.mark.parametrize("deed", ["exit", pytest.param("raise", marks=pytest.mark.slow)])  # a raise in every executor
+@pytest.mark.parametrize("deed", ["exit", pytest.param("raise", marks=pytest.mark.slow)])  # raise: test_run_executors
 def test_a_shard_that_always_fails(place, deed, inputs, finished, tmp_path):
     name, executor = place
     if (name, deed) == ("local(1)", "exit"):

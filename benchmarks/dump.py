@@ -43,7 +43,7 @@ from pipeline.store.store import Store
 from schemas.errors import IncompleteError
 from schemas.locations import resolve_location
 
-ROWS_PER_SHARD = 8192
+ROWS_PER_SHARD = 4096
 
 
 @dataclass(frozen=True)

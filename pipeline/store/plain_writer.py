@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store.thrift_compact import binary, encoded_structure, i32, i64, listing, structure, varint, zigzag
+from pipeline.store.thrift_compact import Value, binary, encoded_structure, i32, i64, listing, structure, varint, zigzag
 
 _MAGIC = b"PAR1"
 _CREATED_BY = b"neuronmill"
@@ -27,6 +28,8 @@ _INT64, _FIXED_LEN_BYTE_ARRAY = 2, 7
 _PLAIN, _RLE, _DELTA_BINARY_PACKED = 0, 3, 5
 #: Buffers that one call of writev takes at most (IOV_MAX of Linux).
 _BUFFERS = 1024
+#: Lists of columns whose encoded form is kept: those of a few components' blocks.
+_KNOWN = 16
 #: Values of a block of DELTA_BINARY_PACKED, in four miniblocks.
 _DELTA_BLOCK = 128
 
@@ -130,9 +133,27 @@ def _chunks(names: Sequence[str], n_rows: int, first: int, size: int) -> list[by
     # `after` ends with the offset 0, one byte, and the ends of the two structures
     after, ends = after[:-3], after[-2:]
     return [
-        before + binary(name.encode()).content + after + zigzag(first + number * size) + ends
-        for number, name in enumerate(names)
+        before + name + after + zigzag(first + number * size) + ends
+        for number, name in enumerate(_encoded_names(tuple(names)))
     ]
+
+
+@lru_cache(_KNOWN)
+def _schema(names: tuple[str, ...]) -> Value:
+    """The columns; the same for every file of a series."""
+    required, float16 = i32(0), structure({15: structure({})})
+    elements = [structure({4: binary(b"schema"), 5: i32(len(names) + 1)})]
+    elements.append(structure({1: i32(_INT64), 3: required, 4: binary(b"row_id")}))
+    elements.extend(
+        structure({1: i32(_FIXED_LEN_BYTE_ARRAY), 2: i32(2), 3: required, 4: binary(name.encode()), 10: float16})
+        for name in names
+    )
+    return listing(elements)
+
+
+@lru_cache(_KNOWN)
+def _encoded_names(names: tuple[str, ...]) -> list[bytes]:
+    return [binary(name.encode()).content for name in names]
 
 
 def _footer(
@@ -145,13 +166,6 @@ def _footer(
 ) -> bytes:
     """FileMetaData: schema, one row group, key-value metadata."""
     n_columns = len(names) + 1
-    required, float16 = i32(0), structure({15: structure({})})
-    elements = [structure({4: binary(b"schema"), 5: i32(n_columns)})]
-    elements.append(structure({1: i32(_INT64), 3: required, 4: binary(b"row_id")}))
-    elements.extend(
-        structure({1: i32(_FIXED_LEN_BYTE_ARRAY), 2: i32(2), 3: required, 4: binary(name.encode()), 10: float16})
-        for name in names
-    )
     group = structure(
         {1: listing([encoded_structure(chunk) for chunk in (id_chunk, *chunks)]), 2: i64(n_bytes), 3: i64(n_rows)}
     )
@@ -160,7 +174,7 @@ def _footer(
     return structure(
         {
             1: i32(2),
-            2: listing(elements),
+            2: _schema(tuple(names)),
             3: i64(n_rows),
             4: listing([group]),
             5: listing(pairs),

@@ -12,13 +12,11 @@ copy      numpy copying as many bytes from memory to memory: the limit of any re
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.watched import median_seconds
 from pipeline.store.parquet import write_activations
 from pipeline.store.paths import activation_file
 from pipeline.store.receipts import FileEntry
@@ -43,16 +41,6 @@ def fill(store: Store, n_rows: int, n_neurons: int) -> list[FileEntry]:
     return entries
 
 
-def seconds(action: Callable[[], object], rounds: int) -> float:
-    """Median of ``rounds`` after one that warms up."""
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -64,12 +52,12 @@ def main() -> None:
         entries = fill(store, options.rows, options.neurons)
         with connect(store) as connection:
             query = f"SELECT avg(n{options.neurons // 2:04d}) FROM activations_resid"
-            sql = seconds(lambda: connection.execute(query).fetchall(), options.rounds)
+            sql = median_seconds(lambda: connection.execute(query).fetchall(), options.rounds)
         reader = store.activation_reader(threads=True)
         n_bytes = 2 * options.rows * options.neurons
-        numpy = seconds(lambda: [reader.read_block(entry).shape for entry in entries], options.rounds)
+        numpy = median_seconds(lambda: [reader.read_block(entry).shape for entry in entries], options.rounds)
         block = np.ones((options.neurons, ROWS_PER_FILE), np.uint16)
-        copy = seconds(block.copy, options.rounds) * n_bytes / block.nbytes
+        copy = median_seconds(block.copy, options.rounds) * n_bytes / block.nbytes
     size = sum(entry.n_bytes for entry in entries)
     print(f"{'rows × neurons':28} {options.rows:,} × {options.neurons}, {len(entries)} files")
     print(f"{'bytes per value':28} {size / (options.rows * options.neurons):.3f}")

@@ -10,16 +10,14 @@ warm connection. `--folder` keeps the store.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from benchmarks.inputs import MASC, STORIES, line_config, sentence_texts, show, write_lines
-from benchmarks.watched import folder_bytes, neuronmill
+from benchmarks.watched import folder_bytes, median_seconds, neuronmill
 from pipeline.run.plans import load_plan
 from pipeline.store.sql import connect
 from pipeline.store.store import Store
@@ -36,15 +34,6 @@ QUERIES = {
 def copies_needed(texts: list[str], rows: int) -> int:
     """Copies of the corpus for about so many rows; stories260K has about one token per 1.9 characters of MASC."""
     return max(1, round(rows / (sum(map(len, texts)) / 1.9)))
-
-
-def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def steps(config: Path, store: str) -> None:

@@ -1,11 +1,13 @@
-"""A command in a process of its own, with the peak resident sizes of it and of the processes it starts."""
+"""Taking the time of an action, and time and memory of a command in a process of its own."""
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,3 +52,13 @@ def neuronmill(*arguments: str) -> Watched:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def median_seconds(action: Callable[[], object], rounds: int) -> float:
+    """Median of ``rounds`` after one that warms up."""
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

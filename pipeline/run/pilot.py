@@ -194,7 +194,8 @@ def _extrapolate(plan: Plan, paces: list[_Pace], told: list[Facts], startup: flo
     busy = min(len(paces), len(plan.shards))
     pace_of_all = statistics.mean(pace.overlapped for pace in paces)
     filling = max(pace.compute + pace.write - pace.overlapped for pace in paces) * largest
-    memory = max(held_rows(pace.compute, pace.write, plan.capture.memory_per_target_row) for pace in paces)
+    n_each = -(-len(plan.shards) // len(paces))
+    memory = max(held_rows(pace.compute, pace.write, plan.capture.memory_per_target_row, n_each) for pace in paces)
     return Forecast(
         n_bytes=round(plan.n_rows * sum(facts["n_bytes"] for facts in told) / pilot_rows),
         seconds=startup + pace_of_all * _rows_of_busiest(plan.shards, busy) + filling,
@@ -213,13 +214,15 @@ def _rows_of_busiest(shards: Sequence[ShardPlan], n_workers: int) -> int:
     return max(rows)
 
 
-def held_rows(compute: float, write: float, memory_per_target_row: list[int]) -> float:
-    """Most bytes that a worker holds for a row of its shards while it computes one and writes the one before.
+def held_rows(compute: float, write: float, memory_per_target_row: list[int], n_shards: int) -> float:
+    """Most bytes that a worker of ``n_shards`` holds for a row while it computes one shard and writes the one before.
 
     ``compute`` and ``write``: seconds a row. What is written is freed layer by layer; the pages of the next shard are
     touched in no order of rows, since its batches are sorted by length; one layer more is held transposed.
     """
     size = sum(memory_per_target_row)
+    if n_shards == 1:
+        return float(size + max(memory_per_target_row))
     time_ = np.linspace(0.0, min(compute, write), 64)
     rows_a_page = 1 + 4096 * len(memory_per_target_row) / size
     touched = 1 - (1 - time_ / compute) ** rows_a_page

@@ -61,7 +61,8 @@ def test_spread_batches_are_batches_of_the_whole():
 )
 def test_memory_lies_between_one_shard_and_two(compute, write, shards):
     size = [768] * 10
-    assert (held_rows(compute, write, size) - 768) / sum(size) == pytest.approx(shards, abs=0.15)
+    assert (held_rows(compute, write, size, 5) - 768) / sum(size) == pytest.approx(shards, abs=0.15)
+    assert held_rows(compute, write, size, 1) == sum(size) + 768
 
 
 def test_a_forecast_measures_the_dump_and_leaves_nothing(inputs: Inputs, tmp_path):

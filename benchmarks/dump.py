@@ -60,12 +60,12 @@ class OpenJob:
 class Side:
     """One planned dump, open: its worker, and the sequences of all shards."""
 
-    def __init__(self, lines: Path, folder: Path, model: str, threads: int, dtype: str) -> None:
+    def __init__(self, lines: Path, folder: Path, model: str, threads: int, dtype: str, rows_per_shard: int) -> None:
         config = line_config(
             lines,
             folder / f"store-{dtype}-{threads}",
             model,
-            dump={"rows_per_shard": ROWS_PER_SHARD, "dtype": "bfloat16" if dtype == "bfloat16" else "float16"},
+            dump={"rows_per_shard": rows_per_shard, "dtype": "bfloat16" if dtype == "bfloat16" else "float16"},
             model={"compute_dtype": dtype},
             executor={"threads": threads},
         )
@@ -133,8 +133,10 @@ def sentence_loop(texts: list[str], model: str, threads: int) -> float:
     return time.perf_counter() - start
 
 
-def measure(texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int) -> None:
-    side, half = (Side(lines, folder, model, threads, dtype) for dtype in ("float32", "bfloat16"))
+def measure(
+    texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int, rows_per_shard: int
+) -> None:
+    side, half = (Side(lines, folder, model, threads, dtype, rows_per_shard) for dtype in ("float32", "bfloat16"))
     found: dict[str, list[float]] = {
         name: [] for name in ("bare", "bare cpu", "dump", "encode cpu", "loop", "bfloat16", "bare bfloat16")
     }
@@ -157,7 +159,7 @@ def report(side: Side, half: Side, threads: int, median: dict[str, float], folde
     n_values = plan.n_rows * sum(widths)
     ratio = median["bare"] / median["dump"]
     limit = median["bare cpu"] / (median["bare cpu"] + median["encode cpu"])
-    disk, encode = disk_rate(folder), encode_rate(ROWS_PER_SHARD, max(widths))
+    disk, encode = disk_rate(folder), encode_rate(plan.shards[0].n_rows, max(widths))
 
     def rates(name: str) -> str:
         return f"{plan.n_rows / median[name]:,.0f}, {n_words / median[name]:,.0f}"
@@ -189,13 +191,14 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=2000)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = sentence_texts(options.corpus, options.sentences)
         lines = write_lines(texts, folder / "sentences.txt")
         for threads in options.threads:
-            measure(texts, lines, folder, options.model, threads, options.rounds)
+            measure(texts, lines, folder, options.model, threads, options.rounds, options.rows_per_shard)
 
 
 if __name__ == "__main__":

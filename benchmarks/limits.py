@@ -39,14 +39,3 @@ def encode_rate(n_rows: int, n_neurons: int, n_bytes: int = 1 << 30) -> float:
         columns = np.ascontiguousarray(rows.T)
         hashlib.sha256(columns.data)
     return rounds * rows.nbytes / (time.perf_counter() - start)
-
-
-def copy_rate(n_bytes: int = 1 << 28, rounds: int = 5) -> float:
-    """Bytes per second that numpy copies from memory to memory."""
-    block = np.ones(n_bytes, np.uint8)
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        block.copy()
-        times.append(time.perf_counter() - start)
-    return n_bytes / min(times)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -26,9 +27,9 @@ _OCCURRENCE = re.compile(r" \(Occurrence \d+\)$")
 class _BySentence(ActivationSource):
     """Rows in sentences that are read one at a time."""
 
+    @abstractmethod
     def _sentences(self) -> Iterator[tuple[int, list[str], Array]]:
         """Line or number of each sentence, its words, and its values (layers, words, N)."""
-        raise NotImplementedError
 
     def _measure(self, file: Path) -> None:
         """Read the file once: rows, neurons and layers, all the same in every sentence."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import cut, flip, unlink
 from tiny_run import Finished, Inputs, make_inputs, plan_only, run_stages
 
 from pipeline.run.local_executor import LocalExecutor
@@ -61,38 +62,24 @@ def _checksums(footprint: Footprint) -> dict[str, str]:
     return {path: facts[2] for path, facts in footprint.items()}
 
 
-def _unlink(file: Path) -> None:
-    file.unlink()
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-7])
-
-
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 DAMAGES = {
-    "activations/model=tiny/component=mlp/layer=2/block=0/shard-00003.parquet": _flip,
-    "documents/shard-00000.parquet": _unlink,
-    "sentences/shard-00004.parquet": _flip,
-    "words/shard-00002.parquet": _cut,
-    "rows/*/shard-00005.parquet": _flip,
-    "tokens/*/shard-00001.parquet": _unlink,
-    "labels/*/*/shard-00003.parquet": _flip,
-    "concepts/*/*.parquet": _cut,
-    "neuron_stats/*/*.parquet": _flip,
-    "rankings/*/*.parquet": _flip,
-    "layer_bests/*/*.parquet": _unlink,
-    "contexts/*/*.parquet": _cut,
-    "runs/*/*.parquet": _unlink,
-    "shards/*/*.parquet": _flip,
-    "states/*/stats-*/mlp-001-*.parquet": _flip,
-    "states/*/search-*/resid-000-*.npz": _cut,
-    "states/*/contexts-*/resid-002-*.parquet": _unlink,
+    "activations/model=tiny/component=mlp/layer=2/block=0/shard-00003.parquet": flip,
+    "documents/shard-00000.parquet": unlink,
+    "sentences/shard-00004.parquet": flip,
+    "words/shard-00002.parquet": cut,
+    "rows/*/shard-00005.parquet": flip,
+    "tokens/*/shard-00001.parquet": unlink,
+    "labels/*/*/shard-00003.parquet": flip,
+    "concepts/*/*.parquet": cut,
+    "neuron_stats/*/*.parquet": flip,
+    "rankings/*/*.parquet": flip,
+    "layer_bests/*/*.parquet": unlink,
+    "contexts/*/*.parquet": cut,
+    "runs/*/*.parquet": unlink,
+    "shards/*/*.parquet": flip,
+    "states/*/stats-*/mlp-001-*.parquet": flip,
+    "states/*/search-*/resid-000-*.npz": cut,
+    "states/*/contexts-*/resid-002-*.parquet": unlink,
 }
 
 
@@ -165,7 +152,7 @@ def test_a_receipt_with_a_wrong_number(copy: Path) -> None:
 def test_a_torn_manifest_is_registered_again(copy: Path) -> None:
     expected = Store.open(str(copy)).manifest()
     latest = max((copy / "manifest").iterdir())
-    _cut(latest)
+    cut(latest)
     assert ("manifest", f"manifest/{latest.name}") in {(p.rule, p.path) for p in _problems(copy)}
     assert _repair(copy).failed == {}
     assert _problems(copy) == []
@@ -184,12 +171,12 @@ def test_all_manifests_torn(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["neuronmill.duckdb", "manifest.json"])
-@pytest.mark.parametrize("damage", [_unlink, _cut, _flip])
+@pytest.mark.parametrize("damage", [unlink, cut, flip])
 def test_a_damaged_snapshot(name: str, damage: Callable[[Path], None], copy: Path) -> None:
     store = Store.open(str(copy))
     snapshot = publish(store)
     file = copy / "snapshots" / snapshot / name
-    if name == "neuronmill.duckdb" and damage is _flip:  # in a block that is in use
+    if name == "neuronmill.duckdb" and damage is flip:  # in a block that is in use
         content = bytearray(file.read_bytes())
         content[3 * 4096 + 262_144 :: 4096] = bytes(b ^ 255 for b in content[3 * 4096 + 262_144 :: 4096])
         file.write_bytes(content)
@@ -224,7 +211,7 @@ def test_other_bytes_are_refused_and_the_receipt_stays(is_damaged: bool, why: st
         file.write_text(file.read_text().replace(sha256, "0" * 64))
     receipt = next((copy / "receipts").glob("dump-*/shard-00002.json"))
     if is_damaged:
-        _cut(path)
+        cut(path)
     before, content = receipt.read_bytes(), path.read_bytes()
     (problem,) = _problems(copy)
     report = _repair(copy)
@@ -243,7 +230,7 @@ def test_an_analysis_of_earlier_settings_that_nothing_shows_is_removed(inputs: I
     store = Store.open(first.store)
     shown = next(entry.path.split("/")[-1].removesuffix(".parquet") for entry in store.files("neuron_stats"))
     (old,) = [folder for folder in states if folder.name != shown]
-    _cut(min(old.iterdir()))
+    cut(min(old.iterdir()))
     shutil.rmtree(tmp_path / "store" / "runs")  # with these the old settings are lost
     report = _repair(tmp_path / "store")
     assert report.failed == {}
@@ -264,8 +251,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Path]:
 def test_without_the_corpus_its_tables_cannot_be_repaired(how: str, own: tuple[Inputs, Path], tmp_path: Path) -> None:
     inputs, store = own
     copy = Path(shutil.copytree(store, tmp_path / "store"))
-    _cut(copy / "words/shard-00001.parquet")
-    _cut(next(copy.glob("tokens/*/shard-00003.parquet")))
+    cut(copy / "words/shard-00001.parquet")
+    cut(next(copy.glob("tokens/*/shard-00003.parquet")))
     receipt = (copy / "receipts/corpus/shard-00001.json").read_bytes()
     content = inputs.test.read_bytes()
     try:

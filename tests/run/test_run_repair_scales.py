@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import cut, flip, unlink
 from tiny_run import Finished, Inputs, checksums, plan_only
 
 from pipeline.run.dump import dump
@@ -39,20 +40,6 @@ def copy(dumped: Finished, tmp_path: Path) -> Path:
     return Path(shutil.copytree(dumped.store.url, tmp_path / "store"))
 
 
-def _unlink(file: Path) -> None:
-    file.unlink()
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-7])
-
-
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 def _problems(folder: Path) -> list[Problem]:
     store = Store.open(str(folder))
     return verify(store) + check_plans(store)
@@ -81,7 +68,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("damage", [_unlink, _cut, _flip])
+@pytest.mark.parametrize("damage", [unlink, cut, flip])
 def test_damaged_scales_are_chosen_again(damage: Callable[[Path], None], copy: Path) -> None:
     file, before, data = _scales(copy), _sha256(_scales(copy)), checksums(copy)
     receipt = _receipt(copy).read_bytes()
@@ -95,7 +82,7 @@ def test_damaged_scales_are_chosen_again(damage: Callable[[Path], None], copy: P
     assert _receipt(copy).read_bytes() == receipt
 
 
-@pytest.mark.parametrize("damage", [_unlink, lambda file: file.write_bytes(b"{")])
+@pytest.mark.parametrize("damage", [unlink, lambda file: file.write_bytes(b"{")])
 def test_a_lost_or_torn_receipt_of_scales(damage: Callable[[Path], None], copy: Path) -> None:
     receipt, before = _receipt(copy), _sha256(_scales(copy))
     damage(receipt)
@@ -107,14 +94,14 @@ def test_a_lost_or_torn_receipt_of_scales(damage: Callable[[Path], None], copy: 
 
 def test_scales_and_activations_at_once(copy: Path) -> None:
     before = checksums(copy)
-    _flip(_scales(copy))
-    _flip(next(copy.glob("activations/*/component=resid/layer=1/*/shard-00002.parquet")))
+    flip(_scales(copy))
+    flip(next(copy.glob("activations/*/component=resid/layer=1/*/shard-00002.parquet")))
     report = _repair(copy)
     assert (report.failed, len(report.redone)) == ({}, 2)
     assert (_problems(copy), checksums(copy)) == ([], before)
 
 
-@pytest.mark.parametrize("damage", [_unlink, _cut, _flip])
+@pytest.mark.parametrize("damage", [unlink, cut, flip])
 def test_nothing_is_dumped_by_damaged_scales(damage: Callable[[Path], None], copy: Path) -> None:
     plan, store = _plan(copy)
     next(copy.glob("receipts/dump-*/shard-00001.json")).unlink()
@@ -141,7 +128,7 @@ def test_other_libraries_choose_no_scales(copy: Path) -> None:
     record = json.loads(path.read_text())
     record["libraries"]["torch"] = "1.0"
     path.write_text(json.dumps(record))
-    _cut(_scales(copy))
+    cut(_scales(copy))
     receipt = _receipt(copy).read_bytes()
     report = _repair(copy)
     (why,) = report.failed.values()

@@ -60,13 +60,15 @@ class OpenJob:
 class Side:
     """One planned dump, open: its worker, and the sequences of all shards."""
 
-    def __init__(self, lines: Path, folder: Path, model: str, threads: int, dtype: str, rows_per_shard: int) -> None:
+    def __init__(
+        self, lines: Path, folder: Path, model: str, threads: int, compute: str, dtype: str, rows_per_shard: int
+    ) -> None:
         config = line_config(
             lines,
-            folder / f"store-{dtype}-{threads}",
+            folder / f"store-{compute}-{dtype}-{threads}",
             model,
-            dump={"rows_per_shard": rows_per_shard, "dtype": "bfloat16" if dtype == "bfloat16" else "float16"},
-            model={"compute_dtype": dtype},
+            dump={"rows_per_shard": rows_per_shard, "dtype": dtype},
+            model={"compute_dtype": compute},
             executor={"threads": threads},
         )
         self.store: Store
@@ -111,7 +113,7 @@ class Side:
         self.next_round()
         total = 0.0
         for shard, sequences in zip(self.plan.shards, self.sequences, strict=True):
-            rows = self.worker.extractor.extract(sequences)
+            rows = self.worker.extractor.capture(sequences)
             cpu = time.process_time()
             self.worker.commit(shard, rows, {}, time.monotonic())
             total += time.process_time() - cpu

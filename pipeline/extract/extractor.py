@@ -12,6 +12,7 @@ from pipeline.extract.capture import Capture, Target
 from pipeline.extract.model import LoadedModel
 from pipeline.extract.packing import block_mask, pack_lines
 from pipeline.extract.row_table import RowTable
+from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sae import Sae
 from pipeline.extract.sequences import Sequences, make_batches
 from pipeline.extract.staging import StagedBatch, Staging
@@ -57,9 +58,22 @@ class Extractor:
         self._pooling = pooling
         self._packing = packing
         self.token_budget_used = token_budget
+        self.memory = RowMemory()
+        """Where the rows are; give them back once they are written."""
 
     def extract(self, sequences: Sequences) -> dict[Target, Bits]:
         """Rows of all targets, (T, N) each: uint16 bits of ``float16`` or ``bfloat16``, or float32.
+
+        Raises like :meth:`capture`.
+        """
+        found = {}
+        for target, rows in self.capture(sequences).items():
+            found[target] = rows.in_order()
+            self.memory.give_back(rows)
+        return found
+
+    def capture(self, sequences: Sequences) -> dict[Target, Rows]:
+        """Rows of all targets, in the order in which the batches gave them.
 
         Raises :class:`ActivationError` for NaN, infinity or overflow, naming component, layer, neuron and value.
         """
@@ -77,9 +91,9 @@ class Extractor:
             torch.cuda.empty_cache()
             self.token_budget_used = max(longest, self.token_budget_used // 2)
 
-    def _extract(self, sequences: Sequences, token_budget: int) -> dict[Target, Bits]:
+    def _extract(self, sequences: Sequences, token_budget: int) -> dict[Target, Rows]:
         tables = {
-            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences)
+            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences, self.memory)
             for target in self._targets
         }
         batches = self._batches(sequences, token_budget)
@@ -117,11 +131,8 @@ class Extractor:
         capture.forward(ids, mask, batch.position.to(device) + info.first_position)
 
     def _on_cpu(self, batches: list[Batch], tables: dict[Target, RowTable]) -> None:
-        for batch in batches:
-            self._run(batch, tables)
-
-    def _run(self, batch: Batch, tables: dict[Target, RowTable]) -> None:
-        """One batch, written as its layers are computed."""
+        """Each batch is written as its layers are computed."""
+        batch: Batch
 
         def consume(target: Target, activations: torch.Tensor) -> None:
             if target in tables:
@@ -132,7 +143,8 @@ class Extractor:
                 tables[sae.target].write_rows(tables[sae.target].select(latents).cpu(), batch)
 
         with Capture(self.loaded.module, self.loaded.sites, self._captured, consume) as capture:
-            self._forward(capture, batch)
+            for batch in batches:
+                self._forward(capture, batch)
 
     def _reading(self, target: Target) -> list[Sae]:
         """Autoencoders that read this target."""
@@ -165,5 +177,7 @@ class Extractor:
                 table.write_rows(staged.tokens(target), staged.batch)
         except ActivationError:
             # converted on the GPU, the value is gone: run the batch again to name it
-            self._run(staged.batch, tables)
+            for table in tables.values():
+                table.restart()
+            self._on_cpu([staged.batch], tables)
             raise

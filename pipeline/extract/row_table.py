@@ -10,8 +10,9 @@ import torch
 
 from pipeline.extract.batch import Batch
 from pipeline.extract.pooling import POOLINGS, RowPool, spanning_rows
+from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sequences import Sequences
-from pipeline.extract.storage_dtype import Bits, StorageDtype, not_storable
+from pipeline.extract.storage_dtype import StorageDtype, not_storable
 
 Ints = npt.NDArray[np.int64]
 
@@ -19,8 +20,9 @@ Ints = npt.NDArray[np.int64]
 class RowTable:
     """Rows (T, N) of one ``(component, layer)`` in the stored dtype, with every value checked as it is written.
 
-    ``neurons`` are those to keep of each token, N in all, ascending ranges. :meth:`write` and :meth:`write_rows` raise
-    :class:`~schemas.errors.ActivationError` for a value that is not finite in the stored dtype.
+    ``neurons`` are those to keep of each token, N in all, ascending ranges; ``memory`` is where the rows go.
+    :meth:`write` and :meth:`write_rows` raise :class:`~schemas.errors.ActivationError` for a value that is not finite
+    in the stored dtype.
     """
 
     def __init__(
@@ -30,12 +32,17 @@ class RowTable:
         storage: StorageDtype,
         pooling: str | None,
         sequences: Sequences,
+        memory: RowMemory,
     ) -> None:
         self._target = target
         self._neurons = tuple(neurons)
         self._storage = storage
         n_neurons = sum(map(len, self._neurons))
-        self._rows = storage.empty(sequences.n_rows, n_neurons)
+        row_bytes, dtype = n_neurons * storage.torch_dtype.itemsize, storage.torch_dtype
+        self._memory = memory.take(sequences.n_rows, row_bytes)
+        self._rows = self._memory[: sequences.n_rows * row_bytes].view(dtype).view(sequences.n_rows, n_neurons)
+        self._places = np.full(sequences.n_rows, -1, np.int64)
+        self._n_written = 0
         self._pool = None
         if pooling in POOLINGS:
             n_tokens = np.bincount(sequences.token_row[sequences.token_row >= 0], minlength=sequences.n_rows)
@@ -57,9 +64,9 @@ class RowTable:
         flat = flat.reshape(-1, flat.shape[-1])
         if self._pool is None:
             # one conversion and one check of the whole batch; selecting rows afterwards moves half the bytes
-            stored = self._storage.empty(*flat.shape).copy_(flat)
+            stored = self._storage.converted(flat)
             if self._storage.is_finite(stored):
-                self._rows.index_copy_(0, torch.from_numpy(batch.row), stored.index_select(0, batch.source))
+                torch.index_select(stored, 0, batch.source, out=self._next(batch.row))
                 return
             # padding may hold anything: only tokens with a row decide
         self.write_rows(flat.index_select(0, batch.source), batch)
@@ -67,20 +74,30 @@ class RowTable:
     def write_rows(self, tokens: torch.Tensor, batch: Batch) -> None:
         """Write the rows of ``batch`` from its selected ``tokens`` (n, N) on the CPU, ordered as ``source``."""
         if self._pool is None:
-            self._scatter(batch.row, tokens)
+            self._append(batch.row, tokens)
             return
         rows, pooled = self._pool.add(tokens.float().numpy(), batch.row)
-        self._scatter(rows, torch.from_numpy(pooled))
+        self._append(rows, torch.from_numpy(pooled))
 
-    def finish(self) -> Bits:
+    def finish(self) -> Rows:
         """The finished rows: uint16 bits or float32 (T, N); call once, after the last batch."""
         if self._pool is not None:
             rows, pooled = self._pool.rest()
-            self._scatter(rows, torch.from_numpy(pooled))
-        return self._storage.bits(self._rows)
+            self._append(rows, torch.from_numpy(pooled))
+        return Rows(self._storage.bits(self._rows), self._places, self._memory)
 
-    def _scatter(self, rows: Ints, values: torch.Tensor) -> None:
-        stored = self._storage.empty(*values.shape).copy_(values)
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._n_written = 0
+
+    def _next(self, rows: Ints) -> torch.Tensor:
+        """Where the values of the next ``rows`` go."""
+        start, self._n_written = self._n_written, self._n_written + len(rows)
+        self._places[rows] = np.arange(start, self._n_written)
+        return self._rows[start : self._n_written]
+
+    def _append(self, rows: Ints, values: torch.Tensor) -> None:
+        stored = self._storage.converted(values)
         if not self._storage.is_finite(stored):
             raise not_storable(values, self._storage, *self._target, [n for piece in self._neurons for n in piece])
-        self._rows.index_copy_(0, torch.from_numpy(rows), stored)
+        self._next(rows).copy_(stored)

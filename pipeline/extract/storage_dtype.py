@@ -6,6 +6,7 @@ Rounding is to nearest, ties to even.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,37 +21,31 @@ Bits = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class StorageDtype:
-    """A stored dtype: its torch dtype, integer views of the same width, and where infinities and NaN begin in them."""
+    """A stored dtype."""
 
     name: str
     torch_dtype: torch.dtype
-    signed: type[np.signedinteger]
-    unsigned: type[np.unsignedinteger]
-    positive_limit: int
-    negative_limit: int
 
-    def empty(self, n_rows: int, n_neurons: int) -> torch.Tensor:
-        """Uninitialised CPU tensor (n_rows, n_neurons)."""
-        return torch.empty((n_rows, n_neurons), dtype=self.torch_dtype)
+    def converted(self, values: torch.Tensor) -> torch.Tensor:
+        """CPU ``values`` in this dtype, contiguous; themselves if they are that already."""
+        return values.to(self.torch_dtype, memory_format=torch.contiguous_format)
 
     def bits(self, stored: torch.Tensor) -> Bits:
         """Numpy view of a CPU tensor: uint16 bits, or float32."""
         return stored.numpy() if self.torch_dtype is torch.float32 else stored.view(torch.uint16).numpy()
 
     def is_finite(self, stored: torch.Tensor) -> bool:
-        """Whether all values of a CPU tensor are finite: two integer maxima over its bits, no temporary."""
+        """Whether all values of a CPU tensor are finite: its extremes are, and NaN would be both of them."""
         if stored.numel() == 0:
             return True
-        bits = self.bits(stored)
-        return bool(
-            bits.view(self.signed).max() < self.positive_limit and bits.view(self.unsigned).max() < self.negative_limit
-        )
+        low, high = torch.aminmax(stored)
+        return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
 _STORAGE = {
-    "float16": StorageDtype("float16", torch.float16, np.int16, np.uint16, 0x7C00, 0xFC00),
-    "bfloat16": StorageDtype("bfloat16", torch.bfloat16, np.int16, np.uint16, 0x7F80, 0xFF80),
-    "float32": StorageDtype("float32", torch.float32, np.int32, np.uint32, 0x7F800000, 0xFF800000),
+    "float16": StorageDtype("float16", torch.float16),
+    "bfloat16": StorageDtype("bfloat16", torch.bfloat16),
+    "float32": StorageDtype("float32", torch.float32),
 }
 
 
@@ -76,8 +71,7 @@ def to_storage(values: torch.Tensor, dtype: str, *, component: str = "", layer: 
     Raises :class:`ActivationError` naming component, layer, neuron and value for NaN, infinity and overflow.
     """
     storage = storage_dtype(dtype)
-    stored = storage.empty(*values.shape)
-    stored.copy_(values)
+    stored = storage.converted(values)
     if not storage.is_finite(stored):
         raise not_storable(values, storage, component, layer)
     return storage.bits(stored)

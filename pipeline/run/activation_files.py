@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.extract.int8_codes import Floats, quantise
+from pipeline.extract.rows_in_memory import Rows
 from pipeline.extract.selection import above, select, top_k
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.plan_record import Capture
+from pipeline.store.column_source import RowMajor
 from pipeline.store.footer import Reduction
 from pipeline.store.parquet import write_activations
 from pipeline.store.paths import activation_file
@@ -56,15 +57,15 @@ class LayerFiles:
         self._rows = rows
         self._scales = scales
 
-    def write(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
-        """Write ``values`` (T, N), as the extractor gave them in the plan's ``forward_dtype``."""
+    def write(self, rows: Rows, blocks: Sequence[Block], capture: Capture) -> None:
+        """Write ``rows`` (T, N), as the extractor gave them in the plan's ``forward_dtype``."""
         if capture.mode != "dense":
-            self._write_sparse(values, blocks, capture)
+            self._write_sparse(rows.in_order(), blocks, capture)
         elif self._scales is not None:
-            self._write_int8(values.view(np.float32), blocks, capture, self._scales)
+            self._write_int8(rows.in_order().view(np.float32), blocks, capture, self._scales)
         else:
             for block in blocks:
-                self._write_wide(block, _part(values, block), dtype=capture.value_dtype)
+                self._write_wide(block, RowMajor(_part(rows.bits, block), rows.places), dtype=capture.value_dtype)
 
     def _write_sparse(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
         dtype = capture.value_dtype
@@ -74,7 +75,7 @@ class LayerFiles:
             columns = block.columns
             inside = np.flatnonzero((found.neuron >= columns.start) & (found.neuron < columns.stop))
             write_sparse(
-                self._path(block),
+                self._staging.path(self._path(block)),
                 found.neuron[inside] + (block.neurons.start - columns.start),
                 found.row[inside] + self._rows.start,
                 found.values[inside],
@@ -91,14 +92,17 @@ class LayerFiles:
             found = quantise(_part(values, block), _part(scales, block))
             loss = lost_share(found.lost, found.total)
             reduction = Reduction(capture.rule or "", loss, int(found.n_clipped.sum()))
-            self._write_wide(block, found.bits, dtype=capture.value_dtype, reduction=reduction, few_values=True)
+            source = RowMajor(found.bits)
+            self._write_wide(block, source, dtype=capture.value_dtype, reduction=reduction, few_values=True)
 
-    def _write_wide(self, block: Block, part: Bits, **options: Any) -> None:
+    def _write_wide(self, block: Block, source: RowMajor, **options: Any) -> None:
         row_ids = np.arange(self._rows.start, self._rows.stop, dtype=np.int64)
-        write_activations(self._path(block), part, first_neuron=block.neurons.start, row_ids=row_ids, **options)
+        first, path = block.neurons.start, self._path(block)
+        written = write_activations(self._staging.path(path), source, first_neuron=first, row_ids=row_ids, **options)
+        self._staging.wrote(path, written)
 
-    def _path(self, block: Block) -> Path:
-        return self._staging.path(activation_file(*self._place, block.number, self._shard))
+    def _path(self, block: Block) -> str:
+        return activation_file(*self._place, block.number, self._shard)
 
 
 def _part(values: Any, block: Block) -> Any:

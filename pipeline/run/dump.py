@@ -6,16 +6,18 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
 from pipeline.extract.capture import Target
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
+from pipeline.extract.rows_in_memory import Rows
 from pipeline.extract.sae import SaeFacts, load_sae
 from pipeline.extract.sequences import Sequences
-from pipeline.extract.storage_dtype import Bits
 from pipeline.run.activation_files import LayerFiles, layer_blocks
+from pipeline.run.cores import usable_cores
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
@@ -103,8 +105,18 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
     )
 
 
+def spare_cores(plan: Plan) -> int:
+    """Cores of a worker's share of this machine that do not compute."""
+    share = max(1, usable_cores() // plan.config.executor.workers)
+    return share if plan.capture.device == "cuda" else max(0, share - plan.capture.threads)
+
+
 class DumpWorker:
-    """Turns one shard after the other into activation files, which are written while the next shard is computed."""
+    """Turns one shard after the other into activation files.
+
+    Where there are cores to spare, a shard's files are encoded and written while the next shard is computed. Where all
+    cores compute, they encode between two shards, and only the disk works beside them.
+    """
 
     def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
         """``scales`` of an ``int8`` dump are those of the store unless given."""
@@ -112,7 +124,12 @@ class DumpWorker:
         self.plan = plan
         self.extractor = open_extractor(plan)
         self.scales = load_scales(plan, store) if scales is None else scales
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="dump-writer")
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="dump-commit")
+        n_spare = spare_cores(plan)
+        self._has_spare_cores = n_spare > 0
+        # where nothing computes beside them, one more than there are cores: one of them waits for the disk
+        n_encoders = n_spare or plan.capture.threads + 1
+        self._encoders = ThreadPoolExecutor(n_encoders, thread_name_prefix="dump-encode")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
         """Forward, then write and commit on the writer's thread. Facts: rows and bytes."""
@@ -122,26 +139,38 @@ class DumpWorker:
         """See :meth:`process`; ``sequences`` are those of the task."""
         started = time.monotonic()
         try:
-            blocks = self.extractor.extract(sequences)
+            rows = self.extractor.capture(sequences)
         except ActivationError as error:
             raise ActivationError(f"{task.key}: {error}") from error
         facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}
-        return self._writer.submit(self.commit, task, blocks, facts, started)
+        encoded = Event()
+        written = self._committer.submit(self.commit, task, rows, facts, started, encoded)
+        if not self._has_spare_cores:
+            encoded.wait()  # side by side, computing and encoding would each take more than their share
+        return written
 
-    def commit(self, task: ShardPlan, blocks: dict[Target, Bits], facts: Facts, started: float) -> Facts:
-        """Write the shard's files and its receipt."""
+    def commit(
+        self, task: ShardPlan, rows: dict[Target, Rows], facts: Facts, started: float, encoded: Event | None = None
+    ) -> Facts:
+        """Write the shard's files and its receipt; ``encoded`` is set when only the disk has something left to do."""
         with self.store.staging() as staging:
-            for target in self.plan.capture.targets:
-                self._write(staging, target, task, blocks.pop(target))
+            try:
+                # the largest first, so that no core waits long for the last one
+                by_size = sorted(rows, key=lambda target: -rows[target].bits.nbytes)
+                list(self._encoders.map(lambda target: self._write(staging, task, target, rows.pop(target)), by_size))
+            finally:
+                if encoded is not None:
+                    encoded.set()
             facts["seconds"] = round(time.monotonic() - started, 3)
             receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
-    def _write(self, staging: Staging, target: Target, shard: ShardPlan, values: Bits) -> None:
+    def _write(self, staging: Staging, shard: ShardPlan, target: Target, rows: Rows) -> None:
         """The files of one layer."""
-        rows = range(shard.first_row, shard.first_row + shard.n_rows)
-        files = LayerFiles(staging, self.plan.model, *target, shard.shard, rows, self.scales.get(target))
-        files.write(values, layer_blocks(self.plan.capture.blocks(target[0])), self.plan.capture)
+        row_ids = range(shard.first_row, shard.first_row + shard.n_rows)
+        files = LayerFiles(staging, self.plan.model, *target, shard.shard, row_ids, self.scales.get(target))
+        files.write(rows, layer_blocks(self.plan.capture.blocks(target[0])), self.plan.capture)
+        self.extractor.memory.give_back(rows)
 
 
 def _versions(libraries: dict[str, str]) -> str:

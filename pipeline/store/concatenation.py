@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store.parquet import ActivationReader, write_neuron_major
+from pipeline.store.column_source import NeuronMajor
+from pipeline.store.parquet import ActivationReader, write_activations
 from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage
 from pipeline.store.value_columns import numpy_dtype
@@ -45,7 +46,7 @@ def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Pat
     if len(gaps):
         source = sources[int(np.searchsorted(stops, gaps[0] + 1, side="right"))]
         raise _differs(storage, source, f"row id {row_ids[gaps[0] + 1]} after {row_ids[gaps[0]]}")
-    write_neuron_major(path, values, first.neurons.start, row_ids, dtype)
+    write_activations(path, NeuronMajor(values), first_neuron=first.neurons.start, row_ids=row_ids, dtype=dtype)
 
 
 def _differs(storage: Storage, source: FileEntry, found: str) -> IntegrityError:

@@ -2,12 +2,13 @@
 
 Activation files have one column per neuron and one row group, so that a neuron's values are contiguous:
 
-- ``float16``: FLOAT16 plain and uncompressed, written and read straight from memory
-  (:mod:`pipeline.store.plain_writer`); zstd where a sample of the columns says that it pays. Never BYTE_STREAM_SPLIT:
-  DuckDB cannot read that for FLOAT16;
+- ``float16``: FLOAT16 plain and uncompressed; zstd where a sample of the columns says that it pays. Never
+  BYTE_STREAM_SPLIT: DuckDB cannot read that for FLOAT16;
 - ``bfloat16``: the values as FLOAT, BYTE_STREAM_SPLIT and zstd, whose lower two bytes are zeros and cost nothing;
 - ``float32``: FLOAT, BYTE_STREAM_SPLIT and zstd;
 - few distinct values a neuron (a dump in ``int8``): ``float16`` values as FLOAT, dictionary-encoded and zstd.
+
+All but the last are put together by :mod:`pipeline.store.column_file`.
 
 Files of few values a row are in :mod:`pipeline.store.sparse`; :class:`ActivationReader` reads both alike.
 
@@ -20,6 +21,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.store.column_file import SPLIT_FLOAT, float16_kind, write_columns
+from pipeline.store.column_source import ColumnSource, RowMajor
 from pipeline.store.footer import ActivationFooter, Reduction
 from pipeline.store.parquet_file import unreadable, write_parquet, writing
 from pipeline.store.plain_columns import read_plain_columns
-from pipeline.store.plain_writer import write_plain_float16
 from pipeline.store.receipts import FileEntry
 from pipeline.store.sparse import read_sparse
 from pipeline.store.storage import Storage
 from pipeline.store.value_columns import Values, copy_values, numpy_dtype, value_array
+from pipeline.store.whole_file import Written
 from schemas.config import ValueDtype
 from schemas.errors import StoreError
 from schemas.tables import neuron_column
@@ -44,11 +49,6 @@ from schemas.tables import neuron_column
 BLOCK_NEURONS = 4096
 
 _ROWS_PER_GROUP = 131_072
-_TILE = 256
-#: Columns that tell whether a float16 file is worth compressing, and the share of its size that it has to come to: zstd
-#: writes at a tenth and reads at a third of the plain rate.
-_SAMPLE_COLUMNS = 16
-_WORTHWHILE = 0.85
 _READERS = min(4, os.cpu_count() or 1)
 _FOOTERS = 16
 
@@ -129,100 +129,77 @@ def read_table(storage: Storage, paths: Sequence[str], columns: Sequence[str] | 
 
 def write_activations(
     path: Path | str,
-    values: Values,
+    values: Values | ColumnSource,
     *,
     first_neuron: int,
     row_ids: npt.NDArray[np.int64],
     dtype: ValueDtype,
     reduction: Reduction | None = None,
     few_values: bool = False,
-) -> None:
-    """Write one block of one layer over one shard.
+) -> Written | None:
+    """Write one block of one layer over one shard; what records list of the file, unless only the disk knows.
 
-    ``values`` is (T, N) row-major: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``; N ≤ 4,096.
-    ``row_ids`` is (T,) and increasing. Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check.
-    ``reduction`` says what was lost on the way to these values. ``few_values`` (``float16`` only): a neuron has few
-    distinct ones, so its column becomes a dictionary and about one byte a value.
+    ``values``: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``, (T, N) row-major or a source of N
+    columns; N ≤ 4,096. The bytes of the file follow from the values alone. ``row_ids`` is (T,) and increasing.
+    Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check. ``reduction`` says what was lost on
+    the way to these values. ``few_values`` (``float16`` only): a neuron has few distinct ones, so its column becomes a
+    dictionary and about one byte a value.
     """
-    _check_block(path, values, row_ids, dtype)
-    columns = _neuron_major(values, dtype)
-    write_neuron_major(path, columns, first_neuron, row_ids, dtype, reduction=reduction, few_values=few_values)
-
-
-def write_neuron_major(
-    path: Path | str,
-    columns: npt.NDArray[Any],
-    first_neuron: int,
-    row_ids: npt.NDArray[np.int64],
-    dtype: ValueDtype,
-    *,
-    reduction: Reduction | None = None,
-    few_values: bool = False,
-) -> None:
-    """Write values that are (N, T) and C-contiguous already, as :meth:`ActivationReader.read_block` gives them.
-
-    The other arguments and the bytes are those of :func:`write_activations`.
-    """
-    names = [neuron_column(neuron) for neuron in range(first_neuron, first_neuron + len(columns))]
+    wanted = np.dtype(numpy_dtype(dtype))
+    if len(values.shape) != 2 or values.dtype != wanted:
+        raise StoreError(f"{path}: values of {dtype} must be 2-d {wanted}; got {values.dtype} {values.shape}")
+    source = RowMajor(values) if isinstance(values, np.ndarray) else values
+    _check_block(path, source, row_ids)
+    names = _names(first_neuron, source.shape[0])
     metadata = ActivationFooter(dtype, reduction=reduction).to_metadata()
-    is_half = dtype == "float16" and not few_values
-    if is_half and not _is_compressible(columns):
-        with writing(path):
-            write_plain_float16(path, columns, names, row_ids, metadata)
-        return
-    stored = dtype
     if few_values:
-        # as FLOAT: FLOAT16 dictionaries are of one size and slower to write and to read
-        columns, stored = columns.view(np.float16).astype(np.float32), "float32"
-    arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, stored) for column in columns)]
+        _write_few_values(path, source, names, row_ids, metadata)
+        return None
+    with writing(path):
+        kind = float16_kind(source) if dtype == "float16" else SPLIT_FLOAT
+        written = write_columns(path, source, kind, names, row_ids, metadata)
+    if reduction is not None:  # its loss is what the footer says, rounded
+        return written
+    facts = {"n_rows": len(row_ids), "first_neuron": first_neuron, "n_neurons": len(names)}
+    return replace(written, facts=facts)
+
+
+@lru_cache(_FOOTERS)
+def _names(first_neuron: int, n_neurons: int) -> tuple[str, ...]:
+    return tuple(neuron_column(neuron) for neuron in range(first_neuron, first_neuron + n_neurons))
+
+
+def _write_few_values(
+    path: Path | str,
+    source: ColumnSource,
+    names: Sequence[str],
+    row_ids: npt.NDArray[np.int64],
+    metadata: dict[bytes, bytes],
+) -> None:
+    """As FLOAT: FLOAT16 dictionaries are of one size and slower to write and to read."""
+    columns = np.empty(source.shape, source.dtype)
+    source.copy(slice(len(columns)), columns)
+    floats = columns.view(np.float16).astype(np.float32)
+    arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, "float32") for column in floats)]
     fields: list[Any] = [pa.field("row_id", pa.int64(), nullable=False)]
-    fields += [pa.field(name, pa.float16() if is_half else pa.float32(), nullable=False) for name in names]
+    fields += [pa.field(name, pa.float32(), nullable=False) for name in names]
     write_parquet(
         path,
         pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata)),
         row_group_size=max(len(row_ids), 1),
         compression="zstd",
         compression_level=1,
-        use_dictionary=names if few_values else False,
+        use_dictionary=list(names),
         write_statistics=["row_id"],
-        # never for FLOAT16, see above
-        use_byte_stream_split=False if is_half or few_values else names,
     )
 
 
-def _is_compressible(columns: npt.NDArray[np.uint16]) -> bool:
-    """Whether zstd makes a sample of the columns so small that it is worth the time to write and to read."""
-    codec, sample = pa.Codec("zstd", compression_level=1), columns[:: max(1, len(columns) // _SAMPLE_COLUMNS)]
-    size = sum(len(codec.compress(pa.py_buffer(column))) for column in sample)
-    return size < _WORTHWHILE * sample.nbytes
-
-
-def _check_block(path: Path | str, values: Values, row_ids: npt.NDArray[np.int64], dtype: ValueDtype) -> None:
-    wanted = np.dtype(numpy_dtype(dtype))
-    if values.ndim != 2 or values.dtype != wanted:
-        raise StoreError(
-            f"{path}: values of {dtype} must be a (T, N) array of {wanted}; got {values.dtype} {values.shape}"
-        )
-    if not 1 <= values.shape[1] <= BLOCK_NEURONS:
-        raise StoreError(
-            f"{path}: a block has 1 to {BLOCK_NEURONS} neurons; got {values.shape[1]}; cut the layer in blocks"
-        )
-    if row_ids.shape != (values.shape[0],) or (np.diff(row_ids) <= 0).any():
-        raise StoreError(f"{path}: row_ids must be {values.shape[0]} increasing int64; got {row_ids.shape}")
-
-
-def _neuron_major(values: Values, dtype: ValueDtype) -> npt.NDArray[Any]:
-    """(N, T) contiguous copy: bits for ``float16``, float32 values otherwise. Tiles keep both sides in the cache."""
-    n_rows, n_neurons = values.shape
-    if dtype == "bfloat16":
-        # the upper half of each little-endian float32; the lower half stays zero
-        halves = np.zeros((n_neurons, n_rows, 2), "<u2")
-        target, columns = halves[:, :, 1], halves.view("<f4")[:, :, 0]
-    else:
-        target = columns = np.empty((n_neurons, n_rows), values.dtype)
-    for start in range(0, n_rows, _TILE):
-        target[:, start : start + _TILE] = values[start : start + _TILE].T
-    return columns
+def _check_block(path: Path | str, source: ColumnSource, row_ids: npt.NDArray[np.int64]) -> None:
+    n_neurons, n_rows = source.shape
+    if not 1 <= n_neurons <= BLOCK_NEURONS:
+        raise StoreError(f"{path}: a block has 1 to {BLOCK_NEURONS} neurons; got {n_neurons}; cut the layer in blocks")
+    if row_ids.shape != (n_rows,) or (np.diff(row_ids) <= 0).any():
+        raise StoreError(f"{path}: row_ids must be {n_rows} increasing int64; got {row_ids.shape}")
 
 
 class ActivationReader:

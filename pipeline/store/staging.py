@@ -19,6 +19,7 @@ from pipeline.store.owners import ABANDONED_SECONDS, has_ended, is_abandoned, ow
 from pipeline.store.paths import LOCKS, STAGING, checked
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import LocalStorage, Storage
+from pipeline.store.whole_file import Written
 
 #: Kind of the folders of remote stores, in the machine's temporary folder.
 _TEMPORARY = "neuronmill-work"
@@ -36,6 +37,7 @@ class Staging:
         else:
             self.folder = Path(tempfile.mkdtemp(prefix=owned_prefix(_TEMPORARY)))
         self._paths: set[str] = set()
+        self._written: dict[str, Written] = {}
 
     def path(self, final: str) -> Path:
         """Local path to write the file that will be ``final`` in the store; its folder exists."""
@@ -45,6 +47,15 @@ class Staging:
         local.parent.mkdir(parents=True, exist_ok=True)
         self._paths.add(final)
         return local
+
+    def wrote(self, final: str, written: Written | None) -> None:
+        """Tell what was written to :meth:`path`, so that the commit need not read it again."""
+        if written is not None:
+            self._written[final] = written
+
+    def written(self, final: str) -> Written | None:
+        """What :meth:`wrote` was told."""
+        return self._written.get(final)
 
     @property
     def paths(self) -> list[str]:

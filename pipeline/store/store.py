@@ -170,7 +170,7 @@ class Store:
         """
         receipt_path = paths.receipt_file(stage, key)
         with ThreadPoolExecutor(_HASHING_THREADS) as pool:  # hashing releases the GIL
-            found = pool.map(lambda path: _describe(staging.path(path), path, (n_rows or {}).get(path)), staging.paths)
+            found = pool.map(lambda path: _describe(staging, path, (n_rows or {}).get(path)), staging.paths)
             entries = tuple(found)
         staged = [staging.path(entry.path) for entry in entries]
         if not self.storage.is_local:
@@ -340,10 +340,14 @@ def _check_version(storage: Storage) -> None:
         )
 
 
-def _describe(file: Path, path: str, n_rows: int | None) -> FileEntry:
+def _describe(staging: Staging, path: str, n_rows: int | None) -> FileEntry:
     """Checksum and counts of a finished file."""
+    file = staging.path(path)
     if not file.is_file():
         raise StoreError(f"{path}: was staged but never written; write the file before the commit")
+    written = staging.written(path)
+    if written is not None and written.facts is not None:
+        return FileEntry.of(path, **written.facts, n_bytes=written.n_bytes, sha256=written.sha256)
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     facts: dict[str, Any] = {}

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 
 
@@ -20,12 +23,26 @@ class Value(NamedTuple):
 
 def varint(number: int) -> bytes:
     """A number ≥ 0 in groups of 7 bits, low ones first."""
+    if number < 0x80:
+        return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     groups = bytearray()
     while number >= 0x80:
         groups.append(number & 0x7F | 0x80)
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+def varints(numbers: npt.NDArray[np.uint64]) -> list[bytes]:
+    """:func:`varint` of each of many numbers."""
+    shifts = np.arange(0, 64, 7, dtype=np.uint64)
+    groups = (numbers[:, None] >> shifts).astype(np.uint8) & 0x7F
+    n_bytes = np.maximum(1, ((numbers[:, None] >> shifts) > 0).sum(axis=1))
+    groups[np.arange(len(shifts)) < n_bytes[:, None] - 1] |= 0x80
+    content, width = groups.tobytes(), len(shifts)
+    return [content[width * at : width * at + n] for at, n in enumerate(n_bytes.tolist())]
 
 
 def zigzag(number: int) -> bytes:
@@ -50,9 +67,13 @@ def binary(content: bytes) -> Value:
 
 def listing(items: Sequence[Value]) -> Value:
     """A list; its items have one type (an empty list's is that of structures)."""
-    kind = items[0].type if items else _STRUCT
-    head = bytes([len(items) << 4 | kind]) if len(items) < 15 else bytes([0xF0 | kind]) + varint(len(items))
-    return Value(_LIST, head + b"".join(item.content for item in items))
+    return _listing(items[0].type if items else _STRUCT, [item.content for item in items])
+
+
+def _listing(kind: int, contents: Sequence[bytes]) -> Value:
+    n = len(contents)
+    head = bytes([n << 4 | kind]) if n < 15 else bytes([0xF0 | kind]) + varint(n)
+    return Value(_LIST, head + b"".join(contents))
 
 
 def structure(fields: Mapping[int, Value]) -> Value:
@@ -65,6 +86,6 @@ def structure(fields: Mapping[int, Value]) -> Value:
     return Value(_STRUCT, bytes(content) + b"\0")
 
 
-def encoded_structure(content: bytes) -> Value:
-    """A structure that is encoded already."""
-    return Value(_STRUCT, content)
+def encoded_structures(contents: Sequence[bytes]) -> Value:
+    """A list of structures that are encoded already."""
+    return _listing(_STRUCT, contents)

@@ -16,6 +16,7 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import LoadedModel, load_model
 from pipeline.extract.row_table import RowTable
 from pipeline.extract.rows import assign_rows
+from pipeline.extract.rows_in_memory import RowMemory
 from pipeline.extract.sae import Sae, describe_sae, load_sae
 from pipeline.extract.sequences import Sequences, build_sequences
 from pipeline.extract.storage_dtype import storage_dtype
@@ -114,23 +115,41 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
     members = np.arange(len(sequences.lengths))[sequences.lengths > 2]
     batch = make_batch(sequences, members, 0)
     activations = torch.randn(*batch.input_ids.shape, 16, generator=torch.Generator().manual_seed(0))
-    tables = [RowTable(("resid", 1), [range(16)], storage_dtype("float16"), pooling, sequences) for _ in range(2)]
+    memory, storage = RowMemory(), storage_dtype("float16")
+    tables = [RowTable(("resid", 1), [range(16)], storage, pooling, sequences, memory) for _ in range(2)]
     for table in tables:
         table._rows.zero_()
     tables[0].write(activations, batch)
     gathered = activations.reshape(-1, 16).index_select(0, batch.source).to(tables[1].staged_dtype)
     tables[1].write_rows(gathered, batch)
-    assert tables[0].finish().tobytes() == tables[1].finish().tobytes()
+    assert tables[0].finish().in_order().tobytes() == tables[1].finish().in_order().tobytes()
+
+
+def test_rows_are_kept_until_they_are_given_back(setup: Setup) -> None:
+    extractor = Extractor(setup.loaded, TARGETS, "float16", 40)
+    sequences = setup.sequences()
+    first = extractor.capture(sequences)
+    expected = {target: rows.in_order() for target, rows in first.items()}
+    second = extractor.capture(sequences)
+    for target in TARGETS:
+        assert not np.shares_memory(first[target].bits, second[target].bits)
+        assert np.array_equal(first[target].in_order(), expected[target])
+        extractor.memory.give_back(first[target])
+    third = extractor.capture(sequences)
+    for target in TARGETS:
+        assert any(np.shares_memory(first[target].bits, rows.bits) for rows in third.values())
+        assert np.array_equal(second[target].in_order(), expected[target])
+        assert np.array_equal(third[target].in_order(), expected[target])
 
 
 def test_padding_may_hold_anything(setup: Setup) -> None:
     sequences = setup.sequences()
     batch = make_batch(sequences, np.arange(len(sequences.lengths)), 0)
-    table = RowTable(("resid", 1), [range(16)], storage_dtype("float16"), None, sequences)
+    table = RowTable(("resid", 1), [range(16)], storage_dtype("float16"), None, sequences, RowMemory())
     activations = torch.full((*batch.input_ids.shape, 16), float("nan"))
     activations[batch.attention_mask.bool()] = 1.5
     table.write(activations, batch)
-    assert (table.finish().view(np.float16) == 1.5).all()
+    assert (table.finish().in_order().view(np.float16) == 1.5).all()
 
 
 def test_a_smaller_budget_gives_the_same_rows_up_to_rounding(setup: Setup) -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.store.column_file import PLAIN_FLOAT16, write_columns
+from pipeline.store.column_source import NeuronMajor
 from pipeline.store.plain_columns import read_plain_columns
-from pipeline.store.plain_writer import write_plain_float16
 from pipeline.store.thrift_compact import varint, zigzag
 
 
@@ -22,6 +23,10 @@ def bits(rng, n_neurons, n_rows):
     """Any finite float16, zeros of both signs and subnormals among them."""
     values = rng.integers(0, 2**16, (n_neurons, n_rows), dtype=np.uint16)
     return np.where(values & 0x7C00 == 0x7C00, np.uint16(0x8001), values)
+
+
+def write_plain_float16(path, values, names, ids, metadata):
+    write_columns(path, NeuronMajor(values), PLAIN_FLOAT16, names, ids, metadata)
 
 
 def names_of(n_neurons, first=0):

@@ -1,0 +1,117 @@
+"""Activation files put together in memory: what Arrow, DuckDB and zstd read in them, whatever the values are like."""
+
+from __future__ import annotations
+
+import hashlib
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.store import write_activations
+from pipeline.store.column_source import NeuronMajor, RowMajor
+from pipeline.store.split_pages import SplitPages
+
+LONGEST_BLOCK = 1 << 17
+
+
+def model_like(rng, n_rows, n_neurons):
+    return rng.standard_normal((n_rows, n_neurons)).astype(np.float32)
+
+
+def mostly_zero(rng, n_rows, n_neurons):
+    return np.where(rng.random((n_rows, n_neurons)) < 0.9, np.float32(0), model_like(rng, n_rows, n_neurons))
+
+
+def constant(rng, n_rows, n_neurons):
+    return np.full((n_rows, n_neurons), np.float32(rng.choice([0.0, -0.0, 65_504.0, 2.0**-24])))
+
+
+def any_bits(rng, n_rows, n_neurons):
+    bits = rng.integers(0, 2**32, (n_rows, n_neurons), np.uint32)
+    return np.where(bits & 0x7F800000 == 0x7F800000, np.uint32(1), bits).view(np.float32)
+
+
+def stored_as(values, dtype):
+    """The array to write, and the same values as readers see them."""
+    if dtype == "float32":
+        return values, values
+    if dtype == "bfloat16":
+        bits = (values.view(np.uint32) >> 16).astype(np.uint16)
+        return bits, (bits.astype(np.uint32) << 16).view(np.float32)
+    half = np.clip(values, -65_504, 65_504).astype(np.float16)
+    return half.view(np.uint16), half
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    make=st.sampled_from([model_like, mostly_zero, constant, any_bits]),
+    n_rows=st.sampled_from([0, 1, 2, 3, 63, 64, 255, 256, 257, 1000, 4097]),
+    n_neurons=st.sampled_from([1, 2, 17, 127, 128, 129]),
+    dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_readers_find_the_rows_in_order(tmp_path, make, n_rows, n_neurons, dtype, seed):
+    rng = np.random.default_rng(seed)
+    values, expected = stored_as(make(rng, n_rows, n_neurons), dtype)
+    places = rng.permutation(n_rows)
+    path, ids = tmp_path / "a.parquet", np.arange(9, 9 + n_rows)
+    written = write_activations(path, RowMajor(values, places), first_neuron=3, row_ids=ids, dtype=dtype)
+    assert written is not None
+    content = path.read_bytes()
+    assert (written.n_bytes, written.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert written.facts == {"n_rows": n_rows, "first_neuron": 3, "n_neurons": n_neurons}
+    table = pq.read_table(path)
+    assert np.array_equal(table["row_id"].to_numpy(), ids)
+    for neuron in range(n_neurons):
+        found = table[f"n{neuron + 3:04d}"].to_numpy()
+        assert found.dtype == expected.dtype
+        assert found.tobytes() == expected[places, neuron].tobytes()
+    again = tmp_path / "b.parquet"
+    columns = NeuronMajor(np.ascontiguousarray(values[places].T))
+    write_activations(again, columns, first_neuron=3, row_ids=ids, dtype=dtype)
+    assert again.read_bytes() == content, "the bytes follow from the values alone"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("make", [model_like, mostly_zero])
+def test_duckdb_reads_pages_of_several_blocks(tmp_path, make, dtype):
+    n_rows = LONGEST_BLOCK + 5_000
+    values, expected = stored_as(make(np.random.default_rng(0), n_rows, 3), dtype)
+    path = tmp_path / "a.parquet"
+    write_activations(path, values, first_neuron=0, row_ids=np.arange(n_rows), dtype=dtype)
+    query = f"SELECT sum(n0000::DOUBLE), min(n0001), max(n0002), count(*) FROM '{path}'"
+    total, low, high, count = duckdb.execute(query).fetchone()
+    assert total == pytest.approx(expected[:, 0].astype(np.float64).sum(), abs=1e-6)
+    assert (low, high, count) == (expected[:, 1].min(), expected[:, 2].max(), n_rows)
+
+
+@pytest.mark.parametrize("n_rows", [1, 100, 5_000, LONGEST_BLOCK, LONGEST_BLOCK + 1, 3 * LONGEST_BLOCK])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_spliced_frame_is_one_frame_that_says_its_size(n_rows, dtype):
+    values, expected = stored_as(model_like(np.random.default_rng(1), n_rows, 2), dtype)
+    columns = np.ascontiguousarray(values.T)
+    for page, column in zip(SplitPages(columns).of(columns), expected.T.astype(np.float32), strict=True):
+        frame = b"".join(page)
+        assert zstandard.get_frame_parameters(frame).content_size == 4 * n_rows
+        content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+        streams = np.frombuffer(content, np.uint8).reshape(4, n_rows)
+        assert np.ascontiguousarray(streams.T).view("<f4").ravel().tobytes() == column.tobytes()
+
+
+def test_bfloat16_of_a_model_takes_its_noise_and_a_third_of_the_rest():
+    bits, _ = stored_as(model_like(np.random.default_rng(0), 8192, 64), "bfloat16")
+    columns = np.ascontiguousarray(bits.T)
+    size = sum(len(piece) for page in SplitPages(columns).of(columns) for piece in page)
+    assert 1.2 < size / bits.size < 1.4
+
+
+def test_streams_that_repeat_are_searched(tmp_path):
+    bits, _ = stored_as(mostly_zero(np.random.default_rng(0), 8192, 64), "bfloat16")
+    written = write_activations(tmp_path / "a", bits, first_neuron=0, row_ids=np.arange(8192), dtype="bfloat16")
+    assert written is not None
+    assert written.n_bytes / bits.size < 0.6

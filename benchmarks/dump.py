@@ -138,7 +138,10 @@ def sentence_loop(texts: list[str], model: str, threads: int) -> float:
 def measure(
     texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int, rows_per_shard: int
 ) -> None:
-    side, half = (Side(lines, folder, model, threads, dtype, rows_per_shard) for dtype in ("float32", "bfloat16"))
+    side, half = (
+        Side(lines, folder, model, threads, compute, dtype, rows_per_shard)
+        for compute, dtype in (("float32", "float16"), ("bfloat16", "bfloat16"))
+    )
     found: dict[str, list[float]] = {
         name: [] for name in ("bare", "bare cpu", "dump", "encode cpu", "loop", "bfloat16", "bare bfloat16")
     }
@@ -162,6 +165,10 @@ def report(side: Side, half: Side, threads: int, median: dict[str, float], folde
     ratio = median["bare"] / median["dump"]
     limit = median["bare cpu"] / (median["bare cpu"] + median["encode cpu"])
     disk, encode = disk_rate(folder), encode_rate(plan.shards[0].n_rows, max(widths))
+    cores = os.cpu_count() or 1
+    # with nothing to write, with nothing to compute: whichever takes longer, and on all cores together
+    raw = 2 * n_values
+    least = max(median["bare"], (median["bare cpu"] + raw / encode) / cores, side.n_bytes / disk)
 
     def rates(name: str) -> str:
         return f"{plan.n_rows / median[name]:,.0f}, {n_words / median[name]:,.0f}"
@@ -182,6 +189,7 @@ def report(side: Side, half: Side, threads: int, median: dict[str, float], folde
             "bytes per value: float16, bfloat16": f"{side.n_bytes / n_values:.3f}, {half.n_bytes / n_values:.3f}",
             "written": f"{side.n_bytes / 1e6:,.0f} MB at {side.n_bytes / median['dump'] / 1e6:,.0f} MB/s; limits: disk "
             f"{disk / 1e6:,.0f}, transposing and hashing on one core {encode / 1e6:,.0f} MB/s",
+            "share of these limits": f"{least / median['dump']:.0%} (computing, encoding and disk, {cores} cores)",
         }
     )
 

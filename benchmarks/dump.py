@@ -27,6 +27,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import torch
 from transformers import AutoModel, AutoTokenizer
@@ -115,7 +116,7 @@ class Side:
         for shard, sequences in zip(self.plan.shards, self.sequences, strict=True):
             rows = self.worker.extractor.capture(sequences)
             cpu = time.process_time()
-            self.worker.commit(shard, rows, {}, time.monotonic())
+            self.worker.commit(shard, rows, {}, time.monotonic(), Event())
             total += time.process_time() - cpu
         return total
 

@@ -1,20 +1,23 @@
-"""Two Ray workers against one, and Ray against a local process, each limited to one compute thread.
+"""Two Ray workers against one, and Ray against a local process, each worker limited to one thread on one core.
 
     python -m benchmarks.workers [--corpus FILES] [--sentences 2000] [--rounds 2]
 
 The same shards of MiniLM-L6 (resid and mlp, all layers), in turn. A rate is rows per second from the first shard that
-any worker finishes to the last: processes, libraries and models are loaded by then. Also printed is what the machine
-itself allows: the bare forward pass in one and in two processes at once.
+any worker finishes to the last: processes, libraries and models are loaded by then. One worker on two cores is there
+too: it computes on one and writes on the other. Also printed is what the machine itself allows: the bare forward pass
+in one and in two processes at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,8 +35,26 @@ from schemas.config import ExecutorConfig
 from schemas.errors import IncompleteError
 
 
-def rate(store: Store, plan: Plan, executor: ExecutorConfig) -> float:
+@dataclass(frozen=True)
+class Side:
+    """Workers of a kind, and the cores of this machine that they may use."""
+
+    executor: ExecutorConfig
+    cores: int
+
+
+def rate(store: Store, plan: Plan, side: Side) -> float:
     """Rows per second once all workers run."""
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(everything)[: side.cores])  # what is started from here keeps to them
+    try:
+        return _rate(store, plan, side.executor)
+    finally:
+        os.sched_setaffinity(0, everything)
+
+
+def _rate(store: Store, plan: Plan, executor: ExecutorConfig) -> float:
+    plan = plan.with_config(plan.config.model_copy(update={"executor": executor}))
     shutil.rmtree(Path(store.url) / "activations", ignore_errors=True)
     shutil.rmtree(Path(store.url) / "receipts" / f"dump-{plan.run_id}", ignore_errors=True)
     rows = {shard.key: shard.n_rows for shard in plan.shards}
@@ -86,28 +107,29 @@ def main() -> None:
     parser.add_argument("--components", nargs="+", default=["resid", "mlp"])
     options = parser.parse_args()
     sides = {
-        "local, 1": ExecutorConfig(threads=1),
-        "Ray, 1": ExecutorConfig(kind="ray", threads=1),
-        "Ray, 2": ExecutorConfig(kind="ray", workers=2, threads=1),
+        "local, 1": Side(ExecutorConfig(threads=1), 1),
+        "Ray, 1": Side(ExecutorConfig(kind="ray", threads=1), 1),
+        "Ray, 2": Side(ExecutorConfig(kind="ray", workers=2, threads=1), 2),
+        "Ray, 1 on two cores": Side(ExecutorConfig(kind="ray", threads=1), 2),
     }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         lines = write_lines(sentence_texts(options.corpus, options.sentences), folder / "sentences.txt")
         dump = {"rows_per_shard": options.rows_per_shard, "components": options.components}
         store, plan = planned(line_config(lines, folder / "store", MINILM, dump=dump, executor={"threads": 1}))
-        found: dict[str, list[float]] = {side: [] for side in sides}
+        found: dict[str, list[float]] = {name: [] for name in sides}
         bare: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(options.rounds):
-            for side, executor in sides.items():
-                found[side].append(rate(store, plan, executor))
+            for name, side in sides.items():
+                found[name].append(rate(store, plan, side))
             for processes, rates in bare.items():
                 rates.append(bare_rate(store, plan, processes))
-    median = {side: statistics.median(rates) for side, rates in found.items()}
+    median = {name: statistics.median(rates) for name, rates in found.items()}
     limit = {processes: statistics.median(rates) for processes, rates in bare.items()}
     show(
         {
             "rows, shards": f"{plan.n_rows:,}, {len(plan.shards)}",
-            **{f"{side} worker: rows/s": f"{value:,.0f}" for side, value in median.items()},
+            **{f"{name}: rows/s": f"{value:,.0f}" for name, value in median.items()},
             "Ray ÷ local, one worker": f"{median['Ray, 1'] / median['local, 1']:.3f}",
             "two Ray workers ÷ one": f"{median['Ray, 2'] / median['Ray, 1']:.2f}",
             "bare forward, two processes ÷ one": f"{limit[2] / limit[1]:.2f} ({limit[1]:,.0f} tokens/s each alone)",

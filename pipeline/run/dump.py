@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -111,6 +111,25 @@ def spare_cores(plan: Plan) -> int:
     return share if plan.capture.device == "cuda" else max(0, share - plan.capture.threads)
 
 
+def encoder_threads(plan: Plan) -> int:
+    """Threads of a worker that encode: where nothing computes beside them, one for each core and one at the disk."""
+    return spare_cores(plan) or plan.capture.threads + 1
+
+
+def memory_per_row(plan: Plan, n_shards: int) -> int:
+    """Bytes per row of a shard that a worker holds at most while it dumps ``n_shards`` of them.
+
+    The rows of one shard, of two where one is encoded while the next is computed; and per encoding thread one layer as
+    a file, with what its mode makes of it.
+    """
+    layers, has_spare = plan.capture.memory_per_target_row, spare_cores(plan) > 0
+    held = sum(layers) * (2 if has_spare and n_shards > 1 else 1)
+    # in the order of the corpus, as codes or chosen values, and as a table
+    per_thread = 1 if plan.capture.rule is None else 3
+    # with no cores to spare, the last layer is still being encoded when the next shard begins
+    return held + max(layers) * (per_thread * encoder_threads(plan) + (0 if has_spare else 1))
+
+
 class DumpWorker:
     """Turns one shard after the other into activation files.
 
@@ -124,12 +143,9 @@ class DumpWorker:
         self.plan = plan
         self.extractor = open_extractor(plan)
         self.scales = load_scales(plan, store) if scales is None else scales
+        self._has_spare_cores = spare_cores(plan) > 0
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="dump-commit")
-        n_spare = spare_cores(plan)
-        self._has_spare_cores = n_spare > 0
-        # where nothing computes beside them, one more than there are cores: one of them waits for the disk
-        n_encoders = n_spare or plan.capture.threads + 1
-        self._encoders = ThreadPoolExecutor(n_encoders, thread_name_prefix="dump-encode")
+        self._encoders = ThreadPoolExecutor(encoder_threads(plan), thread_name_prefix="dump-encode")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
         """Forward, then write and commit on the writer's thread. Facts: rows and bytes."""
@@ -149,21 +165,26 @@ class DumpWorker:
             encoded.wait()  # side by side, computing and encoding would each take more than their share
         return written
 
-    def commit(
-        self, task: ShardPlan, rows: dict[Target, Rows], facts: Facts, started: float, encoded: Event | None = None
-    ) -> Facts:
-        """Write the shard's files and its receipt; ``encoded`` is set when only the disk has something left to do."""
-        with self.store.staging() as staging:
-            try:
-                # the largest first, so that no core waits long for the last one
-                by_size = sorted(rows, key=lambda target: -rows[target].bits.nbytes)
-                list(self._encoders.map(lambda target: self._write(staging, task, target, rows.pop(target)), by_size))
-            finally:
-                if encoded is not None:
-                    encoded.set()
-            facts["seconds"] = round(time.monotonic() - started, 3)
-            receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
+    def commit(self, task: ShardPlan, rows: dict[Target, Rows], facts: Facts, started: float, encoded: Event) -> Facts:
+        """Write the shard's files and its receipt; ``encoded`` is set when cores have hardly anything left to do."""
+        try:
+            with self.store.staging() as staging:
+                self._encode(task, rows, staging, encoded)
+                facts["seconds"] = round(time.monotonic() - started, 3)
+                receipt = self.store.commit(staging, dump_stage(self.plan), task.key, facts)
+        finally:
+            encoded.set()
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
+
+    def _encode(self, task: ShardPlan, rows: dict[Target, Rows], staging: Staging, encoded: Event) -> None:
+        """Write the files of all layers, the largest first; ``encoded`` is set when the last one is under way."""
+        by_size = sorted(rows, key=lambda target: -rows[target].bits.nbytes)
+        files = [self._encoders.submit(self._write, staging, task, target, rows.pop(target)) for target in by_size]
+        for n_finished, _ in enumerate(as_completed(files), 1):  # all of them, before the staging folder may go
+            if n_finished >= len(files) - 1:
+                encoded.set()
+        for file in files:
+            file.result()
 
     def _write(self, staging: Staging, shard: ShardPlan, target: Target, rows: Rows) -> None:
         """The files of one layer."""

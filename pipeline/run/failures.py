@@ -5,11 +5,13 @@ For those who look on (`neuronmill status`); no command decides anything by them
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from pipeline.store.paths import FAILURES, failure_file
 from pipeline.store.store import Store
+from schemas.errors import StoreError
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,16 @@ class FailureLog:
         self._recorded = set(store.storage.list(f"{FAILURES}/{stage}"))
 
     def failed(self, key: str, error: str, trace: str | None, attempts: int) -> None:
-        """Write or replace the record of a failed task."""
+        """Write or replace the record of a failed task, where the store takes it.
+
+        A disk that failed the task for being full may refuse this too; the command itself tells of the failure at its
+        end.
+        """
         path = failure_file(self._stage, key)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._store.put_json(path, asdict(Failure(self._stage, key, error, trace, attempts, at)))
-        self._recorded.add(path)
+        with suppress(StoreError):
+            self._store.put_json(path, asdict(Failure(self._stage, key, error, trace, attempts, at)))
+            self._recorded.add(path)
 
     def succeeded(self, key: str) -> None:
         """Remove the record of a task that an earlier command saw failing, if there is one."""

@@ -22,7 +22,7 @@ import numpy as np
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.int8_codes import choose_scales
 from pipeline.extract.sequences import Sequences, make_batches, select_sequences, with_rows
-from pipeline.run.dump import DumpWorker, make_extractor, open_extractor, read_sequences
+from pipeline.run.dump import DumpWorker, make_extractor, memory_per_row, open_extractor, read_sequences
 from pipeline.run.executors import make_executor
 from pipeline.run.failures import FailureLog
 from pipeline.run.local_executor import LocalExecutor
@@ -195,12 +195,12 @@ def _extrapolate(plan: Plan, paces: list[_Pace], told: list[Facts], startup: flo
     pace_of_all = statistics.mean(pace.overlapped for pace in paces)
     filling = max(pace.compute + pace.write - pace.overlapped for pace in paces) * largest
     n_each = -(-len(plan.shards) // len(paces))
-    memory = max(held_rows(pace.compute, pace.write, plan.capture.memory_per_target_row, n_each) for pace in paces)
+    memory = memory_per_row(plan, n_each)
     return Forecast(
         n_bytes=round(plan.n_rows * sum(facts["n_bytes"] for facts in told) / pilot_rows),
         seconds=startup + pace_of_all * _rows_of_busiest(plan.shards, busy) + filling,
         startup_seconds=startup,
-        memory_per_worker=max(facts["base_memory"] for facts in told) + round(memory * largest),
+        memory_per_worker=max(facts["base_memory"] for facts in told) + memory * largest,
         rows_per_second=busy / pace_of_all,
         pilot_rows=pilot_rows,
     )
@@ -212,22 +212,6 @@ def _rows_of_busiest(shards: Sequence[ShardPlan], n_workers: int) -> int:
     for shard in shards:
         heapq.heapreplace(rows, rows[0] + shard.n_rows)
     return max(rows)
-
-
-def held_rows(compute: float, write: float, memory_per_target_row: list[int], n_shards: int) -> float:
-    """Most bytes that a worker of ``n_shards`` holds for a row while it computes one shard and writes the one before.
-
-    ``compute`` and ``write``: seconds a row. What is written is freed layer by layer; the pages of the next shard are
-    touched in no order of rows, since its batches are sorted by length; one layer more is held transposed.
-    """
-    size = sum(memory_per_target_row)
-    if n_shards == 1:
-        return float(size + max(memory_per_target_row))
-    time_ = np.linspace(0.0, min(compute, write), 64)
-    rows_a_page = 1 + 4096 * len(memory_per_target_row) / size
-    touched = 1 - (1 - time_ / compute) ** rows_a_page
-    waiting = 1 - time_ / write if write <= compute else np.ones(1)  # the writer is behind: a whole shard waits
-    return float(size * np.max(waiting + touched) + max(memory_per_target_row))
 
 
 @contextmanager

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from pipeline.extract.rows_in_memory import Rows
 from pipeline.run.activation_files import LayerFiles, layer_blocks, lost_share
 from pipeline.run.plan_record import Capture
 from pipeline.store.store import Store
@@ -44,7 +46,9 @@ def test_blocks_with_gaps(tmp_path, settings, n_kept):
     with store.staging() as staging:
         files = LayerFiles(staging, "tiny", "mlp", 1, 0, ROWS, scales)
         values = x if scales is not None else x.astype(np.float16).view(np.uint16)
-        files.write(values, layer_blocks(PIECES), capture(**settings))
+        places = np.random.default_rng(1).permutation(len(ROWS))
+        rows = Rows(values[np.argsort(places)], places, torch.empty(0))
+        files.write(rows, layer_blocks(PIECES), capture(**settings))
         entries = sorted(store.commit(staging, "dump", "shard-00000").files, key=lambda entry: entry.block)
     assert [(entry.block, entry.neurons, entry.n_rows) for entry in entries] == [
         (number, piece, len(ROWS)) for number, piece in enumerate(PIECES)

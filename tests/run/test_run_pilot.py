@@ -10,7 +10,7 @@ from pipeline.extract.sequences import Sequences, make_batches, select_sequences
 from pipeline.run.dump import dump
 from pipeline.run.dump_files import scales_stage
 from pipeline.run.local_executor import LocalExecutor
-from pipeline.run.pilot import forecast, held_rows, spread_batches, tune_token_budget
+from pipeline.run.pilot import forecast, spread_batches, tune_token_budget
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
@@ -53,16 +53,6 @@ def test_spread_batches_are_batches_of_the_whole():
     assert len(batches) == 5
     assert all(tuple(part.lengths[batch]) in whole for batch in batches[:-1])
     assert spread_batches(sequences, 256, 10**6).n_rows == sequences.n_rows
-
-
-@pytest.mark.parametrize(
-    ("compute", "write", "shards"),
-    [(1.0, 1e-9, 1.0), (1.0, 0.1, 1.0), (1.0, 1.0, 1.6), (1.0, 10.0, 2.0)],
-)
-def test_memory_lies_between_one_shard_and_two(compute, write, shards):
-    size = [768] * 10
-    assert (held_rows(compute, write, size, 5) - 768) / sum(size) == pytest.approx(shards, abs=0.15)
-    assert held_rows(compute, write, size, 1) == sum(size) + 768
 
 
 def test_a_forecast_measures_the_dump_and_leaves_nothing(inputs: Inputs, tmp_path):

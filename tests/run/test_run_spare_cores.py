@@ -9,11 +9,9 @@ import pytest
 from pipeline.run import dump
 
 
-def plan_of(workers: int, threads: int, device: str = "cpu") -> SimpleNamespace:
-    executor = SimpleNamespace(workers=workers)
-    return SimpleNamespace(
-        config=SimpleNamespace(executor=executor), capture=SimpleNamespace(threads=threads, device=device)
-    )
+def plan_of(workers: int, threads: int, device: str = "cpu", rule: str | None = None) -> SimpleNamespace:
+    capture = SimpleNamespace(threads=threads, device=device, rule=rule, memory_per_target_row=[10, 10, 30])
+    return SimpleNamespace(config=SimpleNamespace(executor=SimpleNamespace(workers=workers)), capture=capture)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +29,18 @@ def plan_of(workers: int, threads: int, device: str = "cpu") -> SimpleNamespace:
 def test_spare_cores(monkeypatch, cores, workers, threads, device, spare):
     monkeypatch.setattr(dump, "usable_cores", lambda: cores)
     assert dump.spare_cores(plan_of(workers, threads, device)) == spare
+
+
+@pytest.mark.parametrize(
+    ("threads", "n_shards", "rule", "n_bytes"),
+    [
+        (1, 5, None, 2 * 50 + 30),
+        (1, 1, None, 50 + 30),
+        (2, 5, None, 50 + 4 * 30),
+        (1, 5, "int8", 2 * 50 + 3 * 30),
+    ],
+)
+def test_memory_of_a_row(monkeypatch, threads, n_shards, rule, n_bytes):
+    """Two shards where one is encoded beside the next, and a layer for each thread that encodes."""
+    monkeypatch.setattr(dump, "usable_cores", lambda: 2)
+    assert dump.memory_per_row(plan_of(1, threads, rule=rule), n_shards) == n_bytes

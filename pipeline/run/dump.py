@@ -20,6 +20,7 @@ from pipeline.run.activation_files import LayerFiles, layer_blocks
 from pipeline.run.cores import usable_cores
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.failures import FailureLog
+from pipeline.run.heap import keep_freed_memory
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
 from pipeline.run.plans import refuse_imported
 from pipeline.run.progress import Progress
@@ -139,6 +140,7 @@ class DumpWorker:
 
     def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
         """``scales`` of an ``int8`` dump are those of the store unless given."""
+        keep_freed_memory()
         self.store = store
         self.plan = plan
         self.extractor = open_extractor(plan)

@@ -1,9 +1,8 @@
-"""When freed memory goes back to the system: between tasks, and not before.
+"""When freed memory goes back to the system: between tasks, when it has become more.
 
 A task frees hundreds of megabytes in blocks of many sizes, and glibc keeps most of them for later: a dump worker's
-resident size crept from 0.79 to 1.03 GB over 12 equal shards, and stayed at 0.68 to 0.72 GB with a trim after each.
-Within a task, on the other hand, glibc returns every large temporary of a forward pass, and its pages come back one
-fault at a time: a tenth of the pass.
+resident size creeps up by 15 MB with every shard of 2,048 rows. What goes back comes back one page fault at a time,
+which takes a tenth of a forward pass; so nothing goes back within a task, and after one only if the process has grown.
 """
 
 from __future__ import annotations
@@ -12,6 +11,11 @@ import ctypes
 import sys
 from functools import cache
 from typing import Any
+
+import psutil
+
+#: Resident size, over that after one task, from which on freed memory goes back.
+_GROWTH = 1.1
 
 
 #: glibc's names for what :func:`keep_freed_memory` sets.
@@ -33,6 +37,23 @@ def keep_freed_memory() -> None:
 def _malloc_trim() -> Any:
     """The function of glibc; None on systems with another C library."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+class WorkerHeap:
+    """Keeps a worker's resident size within a tenth of what its tasks need."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._after_one_task = 0
+
+    def task_ended(self) -> None:
+        """Call after each task; gives freed memory back if the process has grown by a tenth in several."""
+        size = self._process.memory_info().rss
+        if not self._after_one_task:
+            self._after_one_task = size
+        elif size > _GROWTH * self._after_one_task:
+            release_freed_memory()
+            self._after_one_task = 0
 
 
 def release_freed_memory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from concurrent.futures import Future
 
-from pipeline.run.heap import release_freed_memory
+from pipeline.run.heap import WorkerHeap
 from pipeline.run.work import Facts, Job, Outcome, Task, Worker
 from schemas.errors import IncompleteError, NeuronmillError
 
@@ -16,6 +16,7 @@ class LazyWorker:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.worker: Worker | None = None
+        self._heap = WorkerHeap()
 
     def begin(self, task: Task, attempt: int) -> Future[Outcome]:
         """Compute one task; its outcome comes when it is finished too, and the future never holds an exception.
@@ -34,7 +35,7 @@ class LazyWorker:
         return outcome
 
     def _ended(self, task: Task, attempt: int, written: Future[Facts]) -> Outcome:
-        release_freed_memory()
+        self._heap.task_ended()
         error = written.exception()
         return self._failed(task, attempt, error) if error else Outcome(task.key, written.result(), attempts=attempt)
 

@@ -8,7 +8,8 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.run.heap import release_freed_memory
+from pipeline.run import heap
+from pipeline.run.heap import WorkerHeap, release_freed_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
@@ -21,3 +22,16 @@ def test_freed_memory_leaves_the_process():
     freed = full - psutil.Process().memory_info().rss
     assert freed > 0.8 * 1_960 * 12_000 * 8
     assert sum(len(piece) for piece in keep) == 40 * 12_000
+
+
+def test_memory_goes_back_only_when_the_process_has_grown(monkeypatch):
+    released = []
+    monkeypatch.setattr(heap, "release_freed_memory", lambda: released.append(1))
+    worker = WorkerHeap()
+    worker.task_ended()
+    worker.task_ended()
+    assert not released
+    grown = np.ones(max(50_000_000, psutil.Process().memory_info().rss // 4) // 8)
+    worker.task_ended()
+    assert released == [1]
+    del grown

@@ -13,6 +13,7 @@ from pipeline.extract.pooling import POOLINGS, RowPool, spanning_rows
 from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sequences import Sequences
 from pipeline.extract.storage_dtype import StorageDtype, not_storable
+from schemas.errors import ActivationError
 
 Ints = npt.NDArray[np.int64]
 
@@ -84,6 +85,12 @@ class RowTable:
         if self._pool is not None:
             rows, pooled = self._pool.rest()
             self._append(rows, torch.from_numpy(pooled))
+        if self._n_written != len(self._places):
+            component, layer = self._target
+            raise ActivationError(
+                f"{component} layer {layer}: the forward pass gave {self._n_written} of {len(self._places)} rows; "
+                "this is a defect of neuronmill, please report it"
+            )
         return Rows(self._storage.bits(self._rows), self._places, self._memory)
 
     def restart(self) -> None:

@@ -27,8 +27,8 @@ class StorageDtype:
     torch_dtype: torch.dtype
 
     def converted(self, values: torch.Tensor) -> torch.Tensor:
-        """CPU ``values`` in this dtype, contiguous; themselves if they are that already."""
-        return values.to(self.torch_dtype, memory_format=torch.contiguous_format)
+        """CPU ``values`` in this dtype; themselves if they are that already."""
+        return values.to(self.torch_dtype)
 
     def bits(self, stored: torch.Tensor) -> Bits:
         """Numpy view of a CPU tensor: uint16 bits, or float32."""

@@ -85,7 +85,7 @@ class CompactWorker:
         """Read, write, commit. Facts: rows and bytes written."""
         with self.store.staging() as staging:
             path = compacted_file(self.job.model, *task.series, task.shards)
-            concat_activations(self.store.storage, task.sources, staging.path(path))
+            staging.wrote(path, concat_activations(self.store.storage, task.sources, staging.path(path)))
             receipt = self.store.commit(staging, self.job.stage, task.key, {"attempt": attempt})
         (file,) = receipt.files
         return {"n_rows": file.n_rows, "n_bytes": file.n_bytes}

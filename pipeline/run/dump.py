@@ -106,6 +106,10 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
     )
 
 
+#: Threads that encode at most: on a machine of many cores their files would take more memory than the rows.
+MAX_ENCODERS = 16
+
+
 def spare_cores(plan: Plan) -> int:
     """Cores of a worker's share of this machine that do not compute."""
     share = max(1, usable_cores() // plan.config.executor.workers)
@@ -113,8 +117,11 @@ def spare_cores(plan: Plan) -> int:
 
 
 def encoder_threads(plan: Plan) -> int:
-    """Threads of a worker that encode: where nothing computes beside them, one for each core and one at the disk."""
-    return spare_cores(plan) or plan.capture.threads + 1
+    """Threads of a worker that encode: where nothing computes beside them, one for each core and one at the disk.
+
+    Each has one layer's file in memory.
+    """
+    return min(spare_cores(plan) or plan.capture.threads + 1, len(plan.capture.memory_per_target_row), MAX_ENCODERS)
 
 
 def memory_per_row(plan: Plan, n_shards: int) -> int:
@@ -150,7 +157,7 @@ class DumpWorker:
         self._encoders = ThreadPoolExecutor(encoder_threads(plan), thread_name_prefix="dump-encode")
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
-        """Forward, then write and commit on the writer's thread. Facts: rows and bytes."""
+        """Forward, then encode and commit on threads of their own. Facts: rows and bytes."""
         return self.begin(task, read_sequences(self.store, self.plan, task), attempt)
 
     def begin(self, task: ShardPlan, sequences: Sequences, attempt: int) -> Future[Facts]:
@@ -179,7 +186,7 @@ class DumpWorker:
         return {"n_rows": task.n_rows, "n_bytes": sum(file.n_bytes for file in receipt.files)}
 
     def _encode(self, task: ShardPlan, rows: dict[Target, Rows], staging: Staging, encoded: Event) -> None:
-        """Write the files of all layers, the largest first; ``encoded`` is set when the last one is under way."""
+        """Write the files of all layers, the largest first; of several, ``encoded`` leaves the last one to one core."""
         by_size = sorted(rows, key=lambda target: -rows[target].bits.nbytes)
         files = [self._encoders.submit(self._write, staging, task, target, rows.pop(target)) for target in by_size]
         for n_finished, _ in enumerate(as_completed(files), 1):  # all of them, before the staging folder may go

@@ -29,8 +29,10 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, 1 << 30), (_TRIM_THRESHOLD, 1 << 30)):
-            mallopt(parameter, value)
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        if not mallopt(_MMAP_THRESHOLD, 1 << 30):  # an older glibc takes half of a heap's 64 MB at most
+            mallopt(_MMAP_THRESHOLD, 1 << 25)
 
 
 @cache
@@ -40,14 +42,14 @@ def _malloc_trim() -> Any:
 
 
 class WorkerHeap:
-    """Keeps a worker's resident size within a tenth of what its tasks need."""
+    """Gives freed memory back when a worker's resident size has grown by a tenth."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._after_one_task = 0
 
     def task_ended(self) -> None:
-        """Call after each task; gives freed memory back if the process has grown by a tenth in several."""
+        """Call after each task; what is left after giving back is what the next growth is measured from."""
         size = self._process.memory_info().rss
         if not self._after_one_task:
             self._after_one_task = size

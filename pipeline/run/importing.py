@@ -269,8 +269,9 @@ def _write_target(opened: Opened, store: Store, shard: ShardPlan, target: Target
     with store.staging() as staging:
         for block, first in enumerate(range(0, opened.source.n_neurons, BLOCK_NEURONS)):
             part = to_stored(values[:, first : first + BLOCK_NEURONS], dtype, opened.source.dtype)
-            path = staging.path(activation_file(model, *target, block, shard.shard))
-            write_activations(path, part, first_neuron=first, row_ids=row_ids, dtype=dtype)
+            path = activation_file(model, *target, block, shard.shard)
+            written = write_activations(staging.path(path), part, first_neuron=first, row_ids=row_ids, dtype=dtype)
+            staging.wrote(path, written)
         store.commit(staging, _stage(model, target), shard.key, _facts(began))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import traceback
 from concurrent.futures import Future
 
-from pipeline.run.heap import WorkerHeap
+from pipeline.run.heap import WorkerHeap, release_freed_memory
 from pipeline.run.work import Facts, Job, Outcome, Task, Worker
+from pipeline.store.whole_file import release_file_memory
 from schemas.errors import IncompleteError, NeuronmillError
 
 
@@ -31,13 +32,20 @@ class LazyWorker:
             outcome.set_result(self._failed(task, attempt, error))
             return outcome
         written = facts if isinstance(facts, Future) else _finished(facts)
-        written.add_done_callback(lambda ended: outcome.set_result(self._ended(task, attempt, ended)))
+        written.add_done_callback(lambda ended: self._end(outcome, task, attempt, ended))
         return outcome
 
-    def _ended(self, task: Task, attempt: int, written: Future[Facts]) -> Outcome:
-        self._heap.task_ended()
+    def close(self) -> None:
+        """No task follows: give back what the worker holds, where its process goes on without it."""
+        self.worker = None
+        release_file_memory()
+        release_freed_memory()
+
+    def _end(self, outcome: Future[Outcome], task: Task, attempt: int, written: Future[Facts]) -> None:
         error = written.exception()
-        return self._failed(task, attempt, error) if error else Outcome(task.key, written.result(), attempts=attempt)
+        facts = None if error else written.result()
+        outcome.set_result(self._failed(task, attempt, error) if error else Outcome(task.key, facts, attempts=attempt))
+        self._heap.task_ended()
 
     def _failed(self, task: Task, attempt: int, error: BaseException) -> Outcome:
         if isinstance(error, NeuronmillError):

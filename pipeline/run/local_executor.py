@@ -123,11 +123,14 @@ def _run_here(job: Job, queue: TaskQueue) -> None:
     """Embedded: this thread computes, while the worker's own threads write."""
     worker = LazyWorker(job)
     begun: deque[Future[Outcome]] = deque()
-    while queue or begun:
-        if queue:
-            begun.append(worker.begin(*queue.take()))
-        while begun and (begun[0].done() or len(begun) == MAX_UNFINISHED or not queue):
-            queue.finish(begun.popleft().result())
+    try:
+        while queue or begun:
+            if queue:
+                begun.append(worker.begin(*queue.take()))
+            while begun and (begun[0].done() or len(begun) == MAX_UNFINISHED or not queue):
+                queue.finish(begun.popleft().result())
+    finally:
+        worker.close()
 
 
 def _give_out(pool: list[_Process], queue: TaskQueue) -> None:

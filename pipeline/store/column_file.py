@@ -52,7 +52,7 @@ _CHUNK_BYTES = 2 << 20
 _SAMPLE_COLUMNS = 16
 #: zstd writes float16 at a tenth and reads it at a third of the plain rate: the share of its size it has to come to.
 _WORTHWHILE = 0.85
-#: What a compressed page may be longer than its content, and what a column takes in the footer besides its name.
+#: What a page, header included, may be longer than its content; what a column takes in the footer besides its name.
 _PAGE_SLACK, _FOOTER_SLACK = 512, 256
 
 
@@ -118,13 +118,15 @@ def write_columns(
     ids_page = _page_header(len(ids), len(ids), n_rows, encoding) + ids
     start = len(_MAGIC) + len(ids_page)
     n_content = len(names) * (kind.n_bytes * n_rows + n_rows // 128 + _PAGE_SLACK + _FOOTER_SLACK)
-    n_footer = sum(map(len, names)) * 3 + sum(len(key) + len(value) for key, value in metadata.items()) + 4096
+    texts = [*(name.encode() for name in names), *metadata.keys(), *metadata.values()]
+    n_footer = sum(2 * len(text) + 32 for text in texts) + 4096
     with file_memory(start + n_content + n_footer) as memory:
         memory[:start] = _MAGIC + ids_page
         fill = _fill_plain if kind.codec == _UNCOMPRESSED else _fill_packed
         pages = fill(memory, start, source, kind)
         id_chunk = _id_chunk(row_ids, encoding, len(ids_page))
-        chunks = _chunks(tuple(names), n_rows, kind, pages.start, tuple(pages.compressed), tuple(pages.uncompressed))
+        make = _chunks if kind.codec == _UNCOMPRESSED else _chunks.__wrapped__
+        chunks = make(tuple(names), n_rows, kind, pages.start, tuple(pages.compressed), tuple(pages.uncompressed))
         footer = _footer(id_chunk, chunks, names, kind, n_rows, pages, metadata)
         tail = footer + len(footer).to_bytes(4, "little") + _MAGIC
         memory[pages.end : pages.end + len(tail)] = tail
@@ -229,7 +231,7 @@ def _chunks(
 ) -> list[bytes]:
     """Column chunks of the neurons; they differ in name, sizes and place alone, so the rest is made once.
 
-    Uncompressed, they are the same for all layers of a component in a shard.
+    Uncompressed, they are the same for all layers of a component in a shard, so those are kept.
     """
     # ColumnChunk: file_offset (2), meta_data (3); there type (1), encodings (2), a path of one name (3)
     encodings = listing([i32(kind.encoding), i32(_RLE)]).content

@@ -18,10 +18,11 @@ from pipeline.store.parquet import ActivationReader, write_activations
 from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage
 from pipeline.store.value_columns import numpy_dtype
+from pipeline.store.whole_file import Written
 from schemas.errors import IntegrityError
 
 
-def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Path) -> None:
+def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Path) -> Written | None:
     """Write the rows of ``sources`` (dense files of one block of one layer, in row order) to the local file ``path``.
 
     The bytes depend on the values alone, not on how many files they came from. Raises :class:`IntegrityError` if a
@@ -46,7 +47,7 @@ def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Pat
     if len(gaps):
         source = sources[int(np.searchsorted(stops, gaps[0] + 1, side="right"))]
         raise _differs(storage, source, f"row id {row_ids[gaps[0] + 1]} after {row_ids[gaps[0]]}")
-    write_activations(path, NeuronMajor(values), first_neuron=first.neurons.start, row_ids=row_ids, dtype=dtype)
+    return write_activations(path, NeuronMajor(values), first_neuron=first.neurons.start, row_ids=row_ids, dtype=dtype)
 
 
 def _differs(storage: Storage, source: FileEntry, found: str) -> IntegrityError:

@@ -140,7 +140,8 @@ def write_activations(
     """Write one block of one layer over one shard; what records list of the file, unless only the disk knows.
 
     ``values``: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``, (T, N) row-major or a source of N
-    columns; N ≤ 4,096. The bytes of the file follow from the values alone. ``row_ids`` is (T,) and increasing.
+    columns; N ≤ 4,096. The bytes of the file follow from the values alone (and, where they are compressed, from
+    zstandard's version). ``row_ids`` is (T,) and increasing.
     Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check. ``reduction`` says what was lost on
     the way to these values. ``few_values`` (``float16`` only): a neuron has few distinct ones, so its column becomes a
     dictionary and about one byte a value.

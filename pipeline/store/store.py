@@ -159,9 +159,9 @@ class Store:
     ) -> Receipt:
         """Make the staged files part of the store and create the receipt ``stage``/``key``.
 
-        Rows (of activation files also neurons, and what was kept by which rule) are read from the Parquet footers;
-        ``n_rows`` gives them for other files. If there is a receipt already it wins: it is returned and the staged
-        files are dropped.
+        Checksums and rows (of activation files also neurons, and what was kept by which rule) are read from the files
+        unless :meth:`Staging.wrote` was told; ``n_rows`` gives the rows of files that are not Parquet. If there is a
+        receipt already it wins: it is returned and the staged files are dropped.
 
         On a local store the files get their names; one of a name with other content may be there only if no record
         lists it, :class:`StoreError` otherwise (committed files never change). A remote store has no locks, so its

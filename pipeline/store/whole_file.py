@@ -21,8 +21,8 @@ from threading import Lock
 #: What direct writing wants its memory, lengths and places to be multiples of.
 _PAGE = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
-#: Memory kept for the next file: pieces of at most so many bytes, and so many pieces.
-_KEPT_BYTES, _KEPT = 64 << 20, 4
+#: Bytes of memory kept for the next files.
+_KEPT_BYTES = 1 << 30
 
 _free: list[mmap.mmap] = []
 _lock = Lock()
@@ -55,17 +55,21 @@ def file_memory(n_bytes: int) -> Iterator[mmap.mmap]:
     try:
         yield memory
     finally:
-        if len(memory) <= _KEPT_BYTES:
-            with _lock:
+        with _lock:
+            if sum(map(len, _free)) + len(memory) <= _KEPT_BYTES:
                 _free.append(memory)
-                _free.sort(key=len)
-                del _free[:-_KEPT]
+
+
+def release_file_memory() -> None:
+    """Give the memory that is kept back to the system: no file is written for a while."""
+    with _lock:
+        _free.clear()
 
 
 def write_whole(path: Path | str, memory: mmap.mmap, n_bytes: int) -> Written:
     """Make the new file ``path`` of the first ``n_bytes`` of ``memory``, which is of :func:`file_memory`.
 
-    Raises :class:`OSError`; what is on the disk then is a part of the content.
+    Raises :class:`OSError`; what is on the disk then is of no use.
     """
     with memoryview(memory) as view:
         descriptor, is_direct = _create(path)

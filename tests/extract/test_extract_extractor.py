@@ -112,13 +112,11 @@ def test_rows_written_from_gathered_tokens_equal_rows_written_from_a_batch(
 ) -> None:
     """The GPU path gathers tokens before it writes them; both ways fill the same table."""
     sequences = setup.sequences(unit, pooling)
-    members = np.arange(len(sequences.lengths))[sequences.lengths > 2]
+    members = np.arange(len(sequences.lengths))
     batch = make_batch(sequences, members, 0)
     activations = torch.randn(*batch.input_ids.shape, 16, generator=torch.Generator().manual_seed(0))
     memory, storage = RowMemory(), storage_dtype("float16")
     tables = [RowTable(("resid", 1), [range(16)], storage, pooling, sequences, memory) for _ in range(2)]
-    for table in tables:
-        table._rows.zero_()
     tables[0].write(activations, batch)
     gathered = activations.reshape(-1, 16).index_select(0, batch.source).to(tables[1].staged_dtype)
     tables[1].write_rows(gathered, batch)
@@ -140,6 +138,15 @@ def test_rows_are_kept_until_they_are_given_back(setup: Setup) -> None:
         assert any(np.shares_memory(first[target].bits, rows.bits) for rows in third.values())
         assert np.array_equal(second[target].in_order(), expected[target])
         assert np.array_equal(third[target].in_order(), expected[target])
+
+
+def test_rows_that_were_never_written_are_no_rows(setup: Setup) -> None:
+    sequences = setup.sequences()
+    table = RowTable(("mlp", 2), [range(16)], storage_dtype("float16"), None, sequences, RowMemory())
+    batch = make_batch(sequences, np.arange(2), 0)
+    table.write(torch.zeros(*batch.input_ids.shape, 16), batch)
+    with pytest.raises(ActivationError, match=r"mlp layer 2: the forward pass gave \d+ of \d+ rows"):
+        table.finish()
 
 
 def test_padding_may_hold_anything(setup: Setup) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
@@ -10,6 +11,9 @@ import pytest
 
 from pipeline.run import heap
 from pipeline.run.heap import WorkerHeap, release_freed_memory
+from pipeline.run.local_executor import LocalExecutor
+from pipeline.store import whole_file
+from pipeline.store.whole_file import file_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
@@ -35,3 +39,20 @@ def test_memory_goes_back_only_when_the_process_has_grown(monkeypatch):
     worker.task_ended()
     assert released == [1]
     del grown
+
+
+def test_an_embedded_worker_leaves_no_memory_behind():
+    @dataclass(frozen=True)
+    class Task:
+        key: str = "one"
+
+    class Job:
+        def open(self):
+            return self
+
+        def process(self, task, attempt):
+            with file_memory(1 << 20):
+                return {}
+
+    LocalExecutor().run(Job(), [Task()], lambda outcome: None)
+    assert whole_file._free == []

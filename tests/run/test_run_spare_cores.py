@@ -44,3 +44,11 @@ def test_memory_of_a_row(monkeypatch, threads, n_shards, rule, n_bytes):
     """Two shards where one is encoded beside the next, and a layer for each thread that encodes."""
     monkeypatch.setattr(dump, "usable_cores", lambda: 2)
     assert dump.memory_per_row(plan_of(1, threads, rule=rule), n_shards) == n_bytes
+
+
+def test_no_more_encoders_than_layers_or_than_their_files_are_worth(monkeypatch):
+    monkeypatch.setattr(dump, "usable_cores", lambda: 128)
+    plan = plan_of(1, 8, "cuda")
+    assert dump.encoder_threads(plan) == 3
+    plan.capture.memory_per_target_row = [10] * 100
+    assert dump.encoder_threads(plan) == dump.MAX_ENCODERS

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline.store import whole_file
-from pipeline.store.whole_file import file_memory, write_whole
+from pipeline.store.whole_file import file_memory, release_file_memory, write_whole
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 511, 4095, 4096, 4097, 10_000, 1 << 20])
@@ -74,9 +74,6 @@ def test_memory_is_used_again_and_never_by_two_at_a_time():
         assert second is not first
     with file_memory(90_000) as third:
         assert third is first or third is second
-    with file_memory(whole_file._KEPT_BYTES + 1) as large:
-        pass
-    assert large not in whole_file._free, "what one long file needed is not kept"
 
     def fill(number: int) -> bool:
         with file_memory(70_000) as memory:
@@ -85,4 +82,13 @@ def test_memory_is_used_again_and_never_by_two_at_a_time():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(fill, [number % 256 for number in range(400)]))
-    assert len(whole_file._free) <= whole_file._KEPT
+
+
+def test_what_is_kept_is_bounded_and_can_be_given_back(monkeypatch):
+    release_file_memory()
+    monkeypatch.setattr(whole_file, "_KEPT_BYTES", 3 << 20)
+    with file_memory(2 << 20), file_memory(2 << 20), file_memory(4 << 20):
+        pass
+    assert [len(memory) for memory in whole_file._free] == [2 << 20]
+    release_file_memory()
+    assert whole_file._free == []

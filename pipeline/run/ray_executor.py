@@ -88,6 +88,7 @@ class RayExecutor:
             ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
             return
         ray.init(
+            address="local",  # never one that happens to run here: that is for --address to say
             num_cpus=self.workers,
             include_dashboard=False,
             object_store_memory=300 * 2**20,  # receipts only

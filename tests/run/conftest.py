@@ -34,6 +34,7 @@ def ray_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # actors unpickle jobs of tests
         ray.init(
+            address="local",
             num_cpus=2,
             include_dashboard=False,
             object_store_memory=300 * 2**20,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from executor_jobs import Number, NumberJob
@@ -187,3 +190,24 @@ def test_failures_are_recorded_until_the_task_succeeds(log, tmp_path):
     assert failure.at.endswith("+00:00")
     run_tasks("add", FailureLog(store, "add"), LocalExecutor(1), NumberJob(tmp_path), [Number(0)], lambda _: None)
     assert failures(store) == []
+
+
+def test_a_cluster_that_runs_here_is_left_alone(tmp_path):
+    """Ray itself would join the one that the machine's settings name, and fail."""
+    lines = [
+        "from pipeline.run.ray_executor import RayExecutor",
+        "from executor_jobs import Number, NumberJob",
+        "from pathlib import Path",
+        f"RayExecutor(1).run(NumberJob(Path({str(tmp_path)!r})), [Number(7)], lambda outcome: print(outcome.key))",
+    ]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
+    started = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.strip().endswith(Number(7).key)

@@ -6,11 +6,12 @@ Measured in turn, round by round, on the same sentences with the same model (Min
 of compute threads:
 
 bare       the forward pass alone on the dump's own length-sorted batches: the limit of any dump
-dump       all layers of resid and mlp captured, written as float16 Parquet, committed with receipts, by the executor:
-           the files of a shard are written while the next one is computed
+dump       all layers of resid and mlp captured, written as Parquet, committed with receipts, by the executor
+capture    the forward pass with all rows captured, nothing written: its CPU seconds
 encode     the writing alone, of rows that are there already: its CPU seconds
 loop       one sentence at a time with output_hidden_states, to numpy, nothing stored (hidden states only, no mlp)
-bfloat16   the dump with compute and storage in bfloat16
+
+The dump's sides are there twice: computed in float32 and stored as float16, and computed and stored in bfloat16.
 
 Loading the model is left out on all sides. With one compute thread the writer has the other core to itself. With as
 many threads as cores it takes from the computing what it needs: the limit is then bare ÷ (bare + encode) in CPU
@@ -109,16 +110,24 @@ class Side:
                 loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
         return time.perf_counter() - start, time.process_time() - cpu
 
-    def encode(self) -> float:
-        """CPU seconds of writing the rows of every shard."""
+    def capture_and_encode(self) -> tuple[float, float]:
+        """CPU seconds of capturing the rows of every shard, and of writing them."""
         self.next_round()
-        total = 0.0
+        capture = encode = 0.0
         for shard, sequences in zip(self.plan.shards, self.sequences, strict=True):
+            start = time.process_time()
             rows = self.worker.extractor.capture(sequences)
-            cpu = time.process_time()
+            captured = time.process_time()
             self.worker.commit(shard, rows, {}, time.monotonic(), Event())
-            total += time.process_time() - cpu
-        return total
+            capture, encode = capture + captured - start, encode + time.process_time() - captured
+        return capture, encode
+
+    def measure(self) -> dict[str, float]:
+        """One round of all that this side has."""
+        bare, bare_cpu = self.bare()
+        dump = self.dump()
+        capture, encode = self.capture_and_encode()
+        return {"bare": bare, "bare cpu": bare_cpu, "dump": dump, "capture cpu": capture, "encode cpu": encode}
 
 
 def sentence_loop(texts: list[str], model: str, threads: int) -> float:
@@ -139,26 +148,29 @@ def sentence_loop(texts: list[str], model: str, threads: int) -> float:
 def measure(
     texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int, rows_per_shard: int
 ) -> None:
-    side, half = (
-        Side(lines, folder, model, threads, compute, dtype, rows_per_shard)
-        for compute, dtype in (("float32", "float16"), ("bfloat16", "bfloat16"))
-    )
-    found: dict[str, list[float]] = {
-        name: [] for name in ("bare", "bare cpu", "dump", "encode cpu", "loop", "bfloat16", "bare bfloat16")
+    sides = {
+        stored: Side(lines, folder, model, threads, compute, stored, rows_per_shard)
+        for compute, stored in (("float32", "float16"), ("bfloat16", "bfloat16"))
     }
+    found: dict[str, list[dict[str, float]]] = {stored: [] for stored in sides}
+    loop: list[float] = []
     for _ in range(rounds):
-        seconds, cpu = side.bare()
-        found["bare"].append(seconds)
-        found["bare cpu"].append(cpu)
-        found["dump"].append(side.dump())
-        found["encode cpu"].append(side.encode())
-        found["loop"].append(sentence_loop(texts, model, threads))
-        found["bare bfloat16"].append(half.bare()[0])
-        found["bfloat16"].append(half.dump())
-    report(side, half, threads, {name: statistics.median(values) for name, values in found.items()}, folder)
+        for stored, side in sides.items():
+            found[stored].append(side.measure())
+        loop.append(sentence_loop(texts, model, threads))
+    plan = sides["float16"].plan
+    n_words = sum(shard.n_words for shard in plan.shards)
+    seconds = statistics.median(loop)
+    print(f"\n-- {threads} compute threads of {os.cpu_count()} cores")
+    amounts = f"{sum(s.n_sentences for s in plan.shards):,}, {n_words:,}, {plan.n_rows:,}, {len(plan.shards)}"
+    show({"sentences, words, rows, shards": amounts, "loop: words/s": f"{n_words / seconds:,.0f}"})
+    for stored, side in sides.items():
+        median = {name: statistics.median(one[name] for one in found[stored]) for name in found[stored][0]}
+        facts = report(side, median, folder) | {"dump ÷ loop": f"{seconds / median['dump']:.2f}"}
+        show({f"{stored} {name}": fact for name, fact in facts.items()})
 
 
-def report(side: Side, half: Side, threads: int, median: dict[str, float], folder: Path) -> None:
+def report(side: Side, median: dict[str, float], folder: Path) -> dict[str, str]:
     plan = side.plan
     n_words = sum(shard.n_words for shard in plan.shards)
     widths = [plan.capture.n_neurons(component) for component, _ in plan.capture.targets]
@@ -168,31 +180,24 @@ def report(side: Side, half: Side, threads: int, median: dict[str, float], folde
     disk, encode = disk_rate(folder), encode_rate(plan.shards[0].n_rows, max(widths))
     cores = os.cpu_count() or 1
     # with nothing to write, with nothing to compute: whichever takes longer, and on all cores together
-    raw = 2 * n_values
-    least = max(median["bare"], (median["bare cpu"] + raw / encode) / cores, side.n_bytes / disk)
+    least = max(median["bare"], (median["bare cpu"] + 2 * n_values / encode) / cores, side.n_bytes / disk)
 
     def rates(name: str) -> str:
         return f"{plan.n_rows / median[name]:,.0f}, {n_words / median[name]:,.0f}"
 
-    print(f"\n-- {threads} compute threads of {os.cpu_count()} cores")
-    show(
-        {
-            "sentences, words, rows, shards": f"{sum(s.n_sentences for s in plan.shards):,}, {n_words:,}, "
-            f"{plan.n_rows:,}, {len(plan.shards)}",
-            **{f"{name}: rows/s, words/s": rates(name) for name in ("bare", "dump", "loop")},
-            "bfloat16 bare: rows/s, words/s": rates("bare bfloat16"),
-            "bfloat16 dump: rows/s, words/s": rates("bfloat16"),
-            "dump ÷ bare": f"{ratio:.3f}",
-            "bare ÷ (bare + encode), CPU seconds": f"{median['bare cpu']:.2f} and {median['encode cpu']:.2f}: "
-            f"{limit:.3f}; the dump reaches {ratio / limit:.0%} of it",
-            "dump ÷ loop": f"{median['loop'] / median['dump']:.2f}",
-            "bfloat16 dump ÷ loop": f"{median['loop'] / median['bfloat16']:.2f}",
-            "bytes per value: float16, bfloat16": f"{side.n_bytes / n_values:.3f}, {half.n_bytes / n_values:.3f}",
-            "written": f"{side.n_bytes / 1e6:,.0f} MB at {side.n_bytes / median['dump'] / 1e6:,.0f} MB/s; limits: disk "
-            f"{disk / 1e6:,.0f}, transposing and hashing on one core {encode / 1e6:,.0f} MB/s",
-            "share of these limits": f"{least / median['dump']:.0%} (computing, encoding and disk, {cores} cores)",
-        }
-    )
+    return {
+        "bare: rows/s, words/s": rates("bare"),
+        "dump: rows/s, words/s": rates("dump"),
+        "dump ÷ bare": f"{ratio:.3f}",
+        "seconds: bare, dump": f"{median['bare']:.2f}, {median['dump']:.2f}",
+        "CPU s: bare, capture, encode": f"{median['bare cpu']:.2f}, {median['capture cpu']:.2f}, "
+        f"{median['encode cpu']:.2f}",
+        "bare ÷ (bare + encode), CPU s": f"{limit:.3f}; the dump reaches {ratio / limit:.0%} of it",
+        "bytes per value": f"{side.n_bytes / n_values:.3f}",
+        "written": f"{side.n_bytes / 1e6:,.0f} MB at {side.n_bytes / median['dump'] / 1e6:,.0f} MB/s; limits: disk "
+        f"{disk / 1e6:,.0f}, transposing and hashing on one core {encode / 1e6:,.0f} MB/s",
+        "share of these limits": f"{least / median['dump']:.0%} (computing, encoding and disk, {cores} cores)",
+    }
 
 
 def main() -> None:

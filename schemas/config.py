@@ -188,7 +188,8 @@ class DumpConfig(Section):
     rows_per_shard: Annotated[int, Field(ge=1)] | None = None
     """Rows per shard; by default as many as fit `memory_mb`."""
     memory_mb: Annotated[int, Field(ge=16)] = 2048
-    """Memory for the activations of one worker: a shard that is computed and one that is written meanwhile."""
+    """Memory for the activations of one worker: a shard that is computed, one that is written meanwhile, and one
+    layer as a file for each thread that writes."""
     token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     """Padded tokens per batch; by default 2,048 on a CPU and 32,768 on a GPU. `auto` takes the fastest of a measured
     few, which the plan then freezes: two plans may come to different ones, and with that to different last bits."""

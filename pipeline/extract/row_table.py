@@ -12,7 +12,7 @@ from pipeline.extract.batch import Batch
 from pipeline.extract.pooling import POOLINGS, RowPool, spanning_rows
 from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sequences import Sequences
-from pipeline.extract.storage_dtype import StorageDtype, not_storable
+from pipeline.extract.storage_dtype import StorageDtype
 from schemas.errors import ActivationError
 
 Ints = npt.NDArray[np.int64]
@@ -38,7 +38,8 @@ class RowTable:
         self._target = target
         self._neurons = tuple(neurons)
         self._storage = storage
-        n_neurons = sum(map(len, self._neurons))
+        self._numbers = [neuron for piece in self._neurons for neuron in piece]
+        n_neurons = len(self._numbers)
         row_bytes, dtype = n_neurons * storage.torch_dtype.itemsize, storage.torch_dtype
         self._memory = memory.take(sequences.n_rows, row_bytes)
         self._rows = self._memory[: sequences.n_rows * row_bytes].view(dtype).view(sequences.n_rows, n_neurons)
@@ -104,7 +105,4 @@ class RowTable:
         return self._rows[start : self._n_written]
 
     def _append(self, rows: Ints, values: torch.Tensor) -> None:
-        stored = self._storage.converted(values)
-        if not self._storage.is_finite(stored):
-            raise not_storable(values, self._storage, *self._target, [n for piece in self._neurons for n in piece])
-        self._next(rows).copy_(stored)
+        self._next(rows).copy_(self._storage.checked(values, *self._target, self._numbers))

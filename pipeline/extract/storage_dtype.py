@@ -34,12 +34,41 @@ class StorageDtype:
         """Numpy view of a CPU tensor: uint16 bits, or float32."""
         return stored.numpy() if self.torch_dtype is torch.float32 else stored.view(torch.uint16).numpy()
 
+    def checked(
+        self, values: torch.Tensor, component: str, layer: int, neurons: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """CPU ``values`` (T, N) rounded to this dtype; ``neurons``: the numbers of the columns, by default 0 … N − 1.
+
+        Raises :class:`ActivationError` naming component, layer, neuron and value for NaN, infinity and overflow.
+        """
+        stored = self.converted(values)
+        if not self.is_finite(stored):
+            raise self._not_storable(values, stored, f"{component} layer {layer}", neurons)
+        return stored
+
     def is_finite(self, stored: torch.Tensor) -> bool:
         """Whether all values of a CPU tensor are finite: its extremes are, and NaN would be both of them."""
         if stored.numel() == 0:
             return True
         low, high = torch.aminmax(stored)
         return math.isfinite(low.item()) and math.isfinite(high.item())
+
+    def _not_storable(
+        self, values: torch.Tensor, stored: torch.Tensor, target: str, neurons: Sequence[int] | None
+    ) -> ActivationError:
+        """The error for the first of ``values`` that is not finite when ``stored``."""
+        row, column = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
+        value = float(values[row, column])
+        where = f"{target} neuron {column if neurons is None else neurons[column]}"
+        if not math.isfinite(value):
+            return ActivationError(
+                f"{where}: the model produced {value}, which is never stored; "
+                "check its weights, or compute in another dtype (model.compute_dtype)"
+            )
+        largest = torch.finfo(self.torch_dtype).max
+        return ActivationError(
+            f"{where}: value {value:g} overflows {self.name} (largest {largest:g}); dump with --dtype bfloat16"
+        )
 
 
 _STORAGE = {
@@ -63,37 +92,3 @@ def storage_dtype(name: str) -> StorageDtype:
     if name not in _STORAGE:
         raise ValueError(f"dtype must be one of {', '.join(_STORAGE)}; got {name!r}")
     return _STORAGE[name]
-
-
-def to_storage(values: torch.Tensor, dtype: str, *, component: str = "", layer: int = -1) -> Bits:
-    """Round ``values`` (T, N) to ``dtype``.
-
-    Raises :class:`ActivationError` naming component, layer, neuron and value for NaN, infinity and overflow.
-    """
-    storage = storage_dtype(dtype)
-    stored = storage.converted(values)
-    if not storage.is_finite(stored):
-        raise not_storable(values, storage, component, layer)
-    return storage.bits(stored)
-
-
-def not_storable(
-    values: torch.Tensor, storage: StorageDtype, component: str, layer: int, neurons: Sequence[int] | None = None
-) -> ActivationError:
-    """The error for ``values`` (T, N), of which one at least is not finite when stored: names the first.
-
-    ``neurons``: the number of each column in the layer; their place by default.
-    """
-    stored = values.to(storage.torch_dtype)
-    row, column = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
-    value = float(values[row, column])
-    where = f"{component} layer {layer} neuron {column if neurons is None else neurons[column]}"
-    if not np.isfinite(value):
-        return ActivationError(
-            f"{where}: the model produced {value}, which is never stored; "
-            "check its weights, or compute in another dtype (model.compute_dtype)"
-        )
-    largest = torch.finfo(storage.torch_dtype).max
-    return ActivationError(
-        f"{where}: value {value:g} overflows {storage.name} (largest {largest:g}); dump with --dtype bfloat16"
-    )

@@ -16,7 +16,7 @@ from pipeline.extract.storage_dtype import Bits
 from pipeline.run.plan_record import Capture
 from pipeline.store.column_source import RowMajor
 from pipeline.store.footer import Reduction
-from pipeline.store.parquet import write_activations
+from pipeline.store.parquet import write_activations, write_few_values
 from pipeline.store.paths import activation_file
 from pipeline.store.sparse import write_sparse
 from pipeline.store.staging import Staging
@@ -65,7 +65,7 @@ class LayerFiles:
             self._write_int8(rows.in_order().view(np.float32), blocks, capture, self._scales)
         else:
             for block in blocks:
-                self._write_wide(block, RowMajor(_part(rows.bits, block), rows.places), dtype=capture.value_dtype)
+                self._write_dense(RowMajor(_part(rows.bits, block), rows.places), block, capture)
 
     def _write_sparse(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
         dtype = capture.value_dtype
@@ -92,14 +92,17 @@ class LayerFiles:
             found = quantise(_part(values, block), _part(scales, block))
             loss = lost_share(found.lost, found.total)
             reduction = Reduction(capture.rule or "", loss, int(found.n_clipped.sum()))
-            source = RowMajor(found.bits)
-            self._write_wide(block, source, dtype=capture.value_dtype, reduction=reduction, few_values=True)
+            path, first = self._staging.path(self._path(block)), block.neurons.start
+            write_few_values(path, found.bits, first_neuron=first, row_ids=self._row_ids(), reduction=reduction)
 
-    def _write_wide(self, block: Block, source: RowMajor, **options: Any) -> None:
-        row_ids = np.arange(self._rows.start, self._rows.stop, dtype=np.int64)
-        first, path = block.neurons.start, self._path(block)
-        written = write_activations(self._staging.path(path), source, first_neuron=first, row_ids=row_ids, **options)
-        self._staging.wrote(path, written)
+    def _write_dense(self, source: RowMajor, block: Block, capture: Capture) -> None:
+        path, first = self._path(block), block.neurons.start
+        local, dtype = self._staging.path(path), capture.value_dtype
+        facts = write_activations(local, source, first_neuron=first, row_ids=self._row_ids(), dtype=dtype)
+        self._staging.wrote(path, facts)
+
+    def _row_ids(self) -> npt.NDArray[np.int64]:
+        return np.arange(self._rows.start, self._rows.stop, dtype=np.int64)
 
     def _path(self, block: Block) -> str:
         return activation_file(*self._place, block.number, self._shard)

@@ -121,7 +121,7 @@ def encoder_threads(plan: Plan) -> int:
 
     Each has one layer's file in memory.
     """
-    return min(spare_cores(plan) or plan.capture.threads + 1, len(plan.capture.memory_per_target_row), MAX_ENCODERS)
+    return min(spare_cores(plan) or plan.capture.threads + 1, len(plan.capture.targets), MAX_ENCODERS)
 
 
 def memory_per_row(plan: Plan, n_shards: int) -> int:

@@ -16,8 +16,6 @@ import psutil
 
 #: Resident size, over that after one task, from which on freed memory goes back.
 _GROWTH = 1.1
-
-
 #: glibc's names for what :func:`keep_freed_memory` sets.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
@@ -27,18 +25,12 @@ def keep_freed_memory() -> None:
 
     By default every temporary array of a forward pass goes back to the system and comes back page by page.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_ARENA_MAX, 1)
         mallopt(_TRIM_THRESHOLD, 1 << 30)
         if not mallopt(_MMAP_THRESHOLD, 1 << 30):  # an older glibc takes half of a heap's 64 MB at most
             mallopt(_MMAP_THRESHOLD, 1 << 25)
-
-
-@cache
-def _malloc_trim() -> Any:
-    """The function of glibc; None on systems with another C library."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 class WorkerHeap:
@@ -60,6 +52,12 @@ class WorkerHeap:
 
 def release_freed_memory() -> None:
     """Return what this process has freed to the system; a few milliseconds, and nothing where it can't be done."""
-    trim = _malloc_trim()
+    trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+@cache
+def _glibc(name: str) -> Any:
+    """A function of glibc; None on systems with another C library."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -270,8 +270,8 @@ def _write_target(opened: Opened, store: Store, shard: ShardPlan, target: Target
         for block, first in enumerate(range(0, opened.source.n_neurons, BLOCK_NEURONS)):
             part = to_stored(values[:, first : first + BLOCK_NEURONS], dtype, opened.source.dtype)
             path = activation_file(model, *target, block, shard.shard)
-            written = write_activations(staging.path(path), part, first_neuron=first, row_ids=row_ids, dtype=dtype)
-            staging.wrote(path, written)
+            facts = write_activations(staging.path(path), part, first_neuron=first, row_ids=row_ids, dtype=dtype)
+            staging.wrote(path, facts)
         store.commit(staging, _stage(model, target), shard.key, _facts(began))
 
 

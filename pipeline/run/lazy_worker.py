@@ -43,8 +43,10 @@ class LazyWorker:
 
     def _end(self, outcome: Future[Outcome], task: Task, attempt: int, written: Future[Facts]) -> None:
         error = written.exception()
-        facts = None if error else written.result()
-        outcome.set_result(self._failed(task, attempt, error) if error else Outcome(task.key, facts, attempts=attempt))
+        if error is not None:
+            outcome.set_result(self._failed(task, attempt, error))
+        else:
+            outcome.set_result(Outcome(task.key, written.result(), attempts=attempt))
         self._heap.task_ended()
 
     def _failed(self, task: Task, attempt: int, error: BaseException) -> Outcome:

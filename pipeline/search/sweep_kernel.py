@@ -44,6 +44,7 @@ def _walk(
     (B,). The cuts count positives and rows in bins ≥ ``*_pos`` and ≤ ``*_neg``. A held-out walk counts at the best
     thresholds found before, any other walk finds them; of equally good ones that which predicts fewer rows.
     """
+    # one loop over two dozen counters, too long to read at once and still whole: they are locals, kept in registers
     n_rows, positives = below[len(below) - 1], np.float64(n_pos)
     n_before = ap_pos = ap_neg = rank_sum = value_sum = 0.0
     tp_pos = tp_neg = 0.0

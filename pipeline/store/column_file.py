@@ -125,7 +125,7 @@ def write_columns(
         fill = _fill_plain if kind.codec == _UNCOMPRESSED else _fill_packed
         pages = fill(memory, start, source, kind)
         id_chunk = _id_chunk(row_ids, encoding, len(ids_page))
-        make = _chunks if kind.codec == _UNCOMPRESSED else _chunks.__wrapped__
+        make = _equal_chunks if kind.codec == _UNCOMPRESSED else _chunks
         chunks = make(tuple(names), n_rows, kind, pages.start, tuple(pages.compressed), tuple(pages.uncompressed))
         footer = _footer(id_chunk, chunks, names, kind, n_rows, pages, metadata)
         tail = footer + len(footer).to_bytes(4, "little") + _MAGIC
@@ -220,7 +220,6 @@ def _id_chunk(row_ids: npt.NDArray[np.int64], encoding: int, size: int) -> bytes
     return structure({2: i64(0), 3: structure(fields)}).content
 
 
-@lru_cache(_KNOWN)
 def _chunks(
     names: tuple[str, ...],
     n_rows: int,
@@ -229,10 +228,7 @@ def _chunks(
     compressed: tuple[int, ...],
     uncompressed: tuple[int, ...],
 ) -> list[bytes]:
-    """Column chunks of the neurons; they differ in name, sizes and place alone, so the rest is made once.
-
-    Uncompressed, they are the same for all layers of a component in a shard, so those are kept.
-    """
+    """Column chunks of the neurons; they differ in name, sizes and place alone, so the rest is made once."""
     # ColumnChunk: file_offset (2), meta_data (3); there type (1), encodings (2), a path of one name (3)
     encodings = listing([i32(kind.encoding), i32(_RLE)]).content
     before = b"\x26\x00\x1c" + b"\x15" + zigzag(kind.physical) + b"\x19" + encodings + b"\x19\x18"
@@ -246,6 +242,10 @@ def _chunks(
             _encoded_names(names), *(varints(2 * column) for column in numbers), strict=True
         )
     ]
+
+
+#: Uncompressed, they are the same for all layers of a component in a shard.
+_equal_chunks = lru_cache(_KNOWN)(_chunks)
 
 
 @lru_cache(_KNOWN)

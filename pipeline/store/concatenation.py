@@ -18,16 +18,15 @@ from pipeline.store.parquet import ActivationReader, write_activations
 from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage
 from pipeline.store.value_columns import numpy_dtype
-from pipeline.store.whole_file import Written
 from schemas.errors import IntegrityError
 
 
-def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Path) -> Written | None:
+def concat_activations(storage: Storage, sources: Sequence[FileEntry], path: Path) -> dict[str, Any]:
     """Write the rows of ``sources`` (dense files of one block of one layer, in row order) to the local file ``path``.
 
-    The bytes depend on the values alone, not on how many files they came from. Raises :class:`IntegrityError` if a
-    source is not what its entry says, has other neurons or another dtype than the first one, or does not go on where
-    the one before it ends.
+    Returns what records list of it. The bytes depend on the values alone, not on how many files they came from. Raises
+    :class:`IntegrityError` if a source is not what its entry says, has other neurons or another dtype than the first
+    one, or does not go on where the one before it ends.
     """
     reader, first = ActivationReader(storage, threads=True), sources[0]
     dtype = reader.dtype(first)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ from pipeline.store.receipts import FileEntry
 from pipeline.store.sparse import read_sparse
 from pipeline.store.storage import Storage
 from pipeline.store.value_columns import Values, copy_values, numpy_dtype, value_array
-from pipeline.store.whole_file import Written
 from schemas.config import ValueDtype
 from schemas.errors import StoreError
 from schemas.tables import neuron_column
@@ -134,35 +132,22 @@ def write_activations(
     first_neuron: int,
     row_ids: npt.NDArray[np.int64],
     dtype: ValueDtype,
-    reduction: Reduction | None = None,
-    few_values: bool = False,
-) -> Written | None:
-    """Write one block of one layer over one shard; what records list of the file, unless only the disk knows.
+) -> dict[str, Any]:
+    """Write one block of one layer over one shard; what records list of it (:meth:`Staging.wrote`).
 
     ``values``: ``uint16`` bits for ``float16`` and ``bfloat16``, or ``float32``, (T, N) row-major or a source of N
     columns; N ≤ 4,096. The bytes of the file follow from the values alone (and, where they are compressed, from
     zstandard's version). ``row_ids`` is (T,) and increasing.
-    Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check. ``reduction`` says what was lost on
-    the way to these values. ``few_values`` (``float16`` only): a neuron has few distinct ones, so its column becomes a
-    dictionary and about one byte a value.
+    Finiteness is the extractor's promise and :mod:`pipeline.store.verify`'s check.
     """
-    wanted = np.dtype(numpy_dtype(dtype))
-    if len(values.shape) != 2 or values.dtype != wanted:
-        raise StoreError(f"{path}: values of {dtype} must be 2-d {wanted}; got {values.dtype} {values.shape}")
-    source = RowMajor(values) if isinstance(values, np.ndarray) else values
-    _check_block(path, source, row_ids)
+    source = _checked_block(path, values, row_ids, dtype)
     names = _names(first_neuron, source.shape[0])
-    metadata = ActivationFooter(dtype, reduction=reduction).to_metadata()
-    if few_values:
-        _write_few_values(path, source, names, row_ids, metadata)
-        return None
+    metadata = ActivationFooter(dtype).to_metadata()
     with writing(path):
         kind = float16_kind(source) if dtype == "float16" else SPLIT_FLOAT
         written = write_columns(path, source, kind, names, row_ids, metadata)
-    if reduction is not None:  # its loss is what the footer says, rounded
-        return written
     facts = {"n_rows": len(row_ids), "first_neuron": first_neuron, "n_neurons": len(names)}
-    return replace(written, facts=facts)
+    return {**facts, "n_bytes": written.n_bytes, "sha256": written.sha256}
 
 
 @lru_cache(_FOOTERS)
@@ -170,18 +155,24 @@ def _names(first_neuron: int, n_neurons: int) -> tuple[str, ...]:
     return tuple(neuron_column(neuron) for neuron in range(first_neuron, first_neuron + n_neurons))
 
 
-def _write_few_values(
+def write_few_values(
     path: Path | str,
-    source: ColumnSource,
-    names: Sequence[str],
+    values: Values,
+    *,
+    first_neuron: int,
     row_ids: npt.NDArray[np.int64],
-    metadata: dict[bytes, bytes],
+    reduction: Reduction,
 ) -> None:
-    """As FLOAT: FLOAT16 dictionaries are of one size and slower to write and to read."""
-    columns = np.empty(source.shape, source.dtype)
-    source.copy(slice(len(columns)), columns)
-    floats = columns.view(np.float16).astype(np.float32)
-    arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, "float32") for column in floats)]
+    """As :func:`write_activations`, of ``float16`` bits (T, N) of which a neuron has few distinct ones.
+
+    Its column becomes a dictionary and about one byte a value; as FLOAT, since FLOAT16 dictionaries are of one size and
+    slower to write and to read. ``reduction`` says what was lost on the way to these values.
+    """
+    source = _checked_block(path, values, row_ids, "float16")
+    names = _names(first_neuron, source.shape[0])
+    metadata = ActivationFooter("float16", reduction=reduction).to_metadata()
+    columns = np.ascontiguousarray(values.T).view(np.float16).astype(np.float32)
+    arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, "float32") for column in columns)]
     fields: list[Any] = [pa.field("row_id", pa.int64(), nullable=False)]
     fields += [pa.field(name, pa.float32(), nullable=False) for name in names]
     write_parquet(
@@ -195,12 +186,20 @@ def _write_few_values(
     )
 
 
-def _check_block(path: Path | str, source: ColumnSource, row_ids: npt.NDArray[np.int64]) -> None:
+def _checked_block(
+    path: Path | str, values: Values | ColumnSource, row_ids: npt.NDArray[np.int64], dtype: ValueDtype
+) -> ColumnSource:
+    """The columns of ``values``; :class:`StoreError` if they are not what a file of a block may hold."""
+    wanted = np.dtype(numpy_dtype(dtype))
+    if len(values.shape) != 2 or values.dtype != wanted:
+        raise StoreError(f"{path}: values of {dtype} must be 2-d {wanted}; got {values.dtype} {values.shape}")
+    source = RowMajor(values) if isinstance(values, np.ndarray) else values
     n_neurons, n_rows = source.shape
     if not 1 <= n_neurons <= BLOCK_NEURONS:
         raise StoreError(f"{path}: a block has 1 to {BLOCK_NEURONS} neurons; got {n_neurons}; cut the layer in blocks")
     if row_ids.shape != (n_rows,) or (np.diff(row_ids) <= 0).any():
         raise StoreError(f"{path}: row_ids must be {n_rows} increasing int64; got {row_ids.shape}")
+    return source
 
 
 class ActivationReader:

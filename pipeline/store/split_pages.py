@@ -102,8 +102,8 @@ class SplitPages:
 
     def __init__(self, sample: npt.NDArray[Any]) -> None:
         self._packer = StreamPacker()
-        # a frame can take over the blocks of one other frame only: a second one's would refer to the first one's
         self._memory = np.empty((0, 0, 0), np.uint8)
+        # a frame can take over the blocks of one other frame only: a second one's would refer to the first one's
         lower = [stream for stream in self._split(sample).lower if stream is not None]
         self._is_noise = sample.size > 0 and not any(self._packer.pays(stream) for stream in lower)
 

@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pipeline.store.owners import ABANDONED_SECONDS, has_ended, is_abandoned, owned_name, owned_prefix
 from pipeline.store.paths import LOCKS, STAGING, checked
 from pipeline.store.remote_storage import RemoteStorage
 from pipeline.store.storage import LocalStorage, Storage
-from pipeline.store.whole_file import Written
 
 #: Kind of the folders of remote stores, in the machine's temporary folder.
 _TEMPORARY = "neuronmill-work"
@@ -37,7 +37,7 @@ class Staging:
         else:
             self.folder = Path(tempfile.mkdtemp(prefix=owned_prefix(_TEMPORARY)))
         self._paths: set[str] = set()
-        self._written: dict[str, Written] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
 
     def path(self, final: str) -> Path:
         """Local path to write the file that will be ``final`` in the store; its folder exists."""
@@ -48,14 +48,16 @@ class Staging:
         self._paths.add(final)
         return local
 
-    def wrote(self, final: str, written: Written | None) -> None:
-        """Tell what was written to :meth:`path`, so that the commit need not read it again."""
-        if written is not None:
-            self._written[final] = written
+    def wrote(self, final: str, facts: dict[str, Any]) -> None:
+        """Tell what records list of the file written to :meth:`path`, so that the commit need not read it again.
 
-    def written(self, final: str) -> Written | None:
+        ``facts``: the fields of :class:`~pipeline.store.receipts.FileEntry` that its path does not tell.
+        """
+        self._facts[final] = facts
+
+    def facts(self, final: str) -> dict[str, Any] | None:
         """What :meth:`wrote` was told."""
-        return self._written.get(final)
+        return self._facts.get(final)
 
     @property
     def paths(self) -> list[str]:

@@ -345,9 +345,9 @@ def _describe(staging: Staging, path: str, n_rows: int | None) -> FileEntry:
     file = staging.path(path)
     if not file.is_file():
         raise StoreError(f"{path}: was staged but never written; write the file before the commit")
-    written = staging.written(path)
-    if written is not None and written.facts is not None:
-        return FileEntry.of(path, **written.facts, n_bytes=written.n_bytes, sha256=written.sha256)
+    told = staging.facts(path)
+    if told is not None:
+        return FileEntry.of(path, **told)
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     facts: dict[str, Any] = {}

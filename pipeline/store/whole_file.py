@@ -34,8 +34,6 @@ class Written:
 
     n_bytes: int
     sha256: str
-    facts: dict[str, int] | None = None
-    """What records list of a Parquet file besides (fields of :class:`~pipeline.store.receipts.FileEntry`), if known."""
 
 
 @contextmanager
@@ -56,8 +54,10 @@ def file_memory(n_bytes: int) -> Iterator[mmap.mmap]:
         yield memory
     finally:
         with _lock:
-            if sum(map(len, _free)) + len(memory) <= _KEPT_BYTES:
-                _free.append(memory)
+            _free.append(memory)
+            _free.sort(key=len, reverse=True)
+            while sum(map(len, _free)) > _KEPT_BYTES:
+                _free.pop(0 if len(_free[0]) > _KEPT_BYTES else -1)  # the smallest is the cheapest to make again
 
 
 def release_file_memory() -> None:

@@ -8,10 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract.storage_dtype import storage_dtype, to_storage
+from pipeline.extract.storage_dtype import Bits, storage_dtype
 from schemas.errors import ActivationError
 
 floats = st.lists(st.floats(-65504, 65504, width=32), min_size=1, max_size=40)
+
+
+def to_storage(values: torch.Tensor, dtype: str, component: str = "mlp", layer: int = 0) -> Bits:
+    storage = storage_dtype(dtype)
+    return storage.bits(storage.checked(values, component, layer))
 
 
 def _column(values: list[float]) -> torch.Tensor:

@@ -42,7 +42,7 @@ def content(store, component="mlp", layer=3, model="mine"):
     return rows, values, labels
 
 
-def same(a, b):
+def assert_same(a, b):
     assert a[0] == b[0]
     assert np.array_equal(a[1].view(np.int64), b[1].view(np.int64))  # bits, zeros with a sign too
     assert a[2].keys() == b[2].keys()
@@ -69,7 +69,7 @@ def test_import_of_an_export_is_the_store(imported, rows, kind, tmp_path):
     values, labels = export(store, tmp_path / {"npy": "Y.npy"}.get(kind, "Y.json"), rows=rows, kind=kind)
     options = {"labels": labels, "split_column": "split", "dtype": dtype}
     run_import(tmp_path / "again", values, **options)
-    same(content(store), content(tmp_path / "again"))
+    assert_same(content(store), content(tmp_path / "again"))
 
 
 def test_npy_is_the_array_in_a_dtype_of_numpy(imported, tmp_path):
@@ -124,7 +124,7 @@ def test_hdf5_of_all_layers_and_its_import(tmp_path):
     plan = run_import(tmp_path / "again", values, labels=rows, layers=None, component="resid")
     assert plan.capture.targets == (("resid", 0), ("resid", 7))
     for layer in (0, 7):
-        same(content(tmp_path / "store", "resid", layer), content(tmp_path / "again", "resid", layer))
+        assert_same(content(tmp_path / "store", "resid", layer), content(tmp_path / "again", "resid", layer))
     some = run_import(tmp_path / "some", values, layers=(7,), component="resid")
     assert some.capture.targets == (("resid", 7),)
 
@@ -219,4 +219,4 @@ def test_a_tab_in_a_word_needs_parquet(tmp_path):
         export(tmp_path / "store", tmp_path / "Y.npy")
     values, rows = export(tmp_path / "store", tmp_path / "Y.npy", rows="parquet")
     run_import(tmp_path / "again", values, labels=rows)
-    same(content(tmp_path / "store"), content(tmp_path / "again"))
+    assert_same(content(tmp_path / "store"), content(tmp_path / "again"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import cut, flip, unlink
 from tiny_run import Finished, Inputs, plan_only, tables
 
 from pipeline.corpus import quarantine_list
@@ -42,16 +43,6 @@ def _lines(store: Store) -> list[tuple[str, str]]:
         return [(rule, excerpt) for rule, excerpt in read.rows("SELECT rule, excerpt FROM quarantine")]
 
 
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-7])
-
-
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 def test_everything_skipped_is_listed(skipping: Callable[[], Finished]) -> None:
     found = skipping()
     lines = _lines(found.store)
@@ -84,7 +75,7 @@ def test_a_receipt_of_a_shard_lists_no_more_than_its_limit(
     }
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, _cut, _flip])
+@pytest.mark.parametrize("damage", [unlink, cut, flip])
 def test_a_damaged_table_is_made_again(damage: Callable[[Path], None], skipping: Callable[[], Finished]) -> None:
     store = skipping().store
     folder = Path(store.url)
@@ -114,7 +105,7 @@ def test_a_damaged_table_beyond_its_limit_is_made_again(
 def test_without_the_corpus_the_table_cannot_be_made_again(skipping: Callable[[], Finished], tmp_path: Path) -> None:
     store = skipping().store
     (file,) = (Path(store.url) / "quarantine").rglob("*.parquet")
-    _cut(file)
+    cut(file)
     (tmp_path / "bad.conllu").unlink()
     (receipt,) = (Path(store.url) / "receipts" / "quarantine").iterdir()
     before = receipt.read_bytes()

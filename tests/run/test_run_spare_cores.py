@@ -10,7 +10,9 @@ from pipeline.run import dump
 
 
 def plan_of(workers: int, threads: int, device: str = "cpu", rule: str | None = None) -> SimpleNamespace:
-    capture = SimpleNamespace(threads=threads, device=device, rule=rule, memory_per_target_row=[10, 10, 30])
+    capture = SimpleNamespace(
+        threads=threads, device=device, rule=rule, targets=range(3), memory_per_target_row=[10, 10, 30]
+    )
     return SimpleNamespace(config=SimpleNamespace(executor=SimpleNamespace(workers=workers)), capture=capture)
 
 
@@ -50,5 +52,5 @@ def test_no_more_encoders_than_layers_or_than_their_files_are_worth(monkeypatch)
     monkeypatch.setattr(dump, "usable_cores", lambda: 128)
     plan = plan_of(1, 8, "cuda")
     assert dump.encoder_threads(plan) == 3
-    plan.capture.memory_per_target_row = [10] * 100
+    plan.capture.targets = range(100)
     assert dump.encoder_threads(plan) == dump.MAX_ENCODERS

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.store import FileEntry, Store, paths, write_activations
+from pipeline.store import FileEntry, Store, paths
 from pipeline.store import sparse as sparse_files
 from pipeline.store.footer import Reduction
+from pipeline.store.parquet import write_few_values
 from pipeline.store.publish import publish
 from pipeline.store.sparse import write_sparse
 from pipeline.store.sql import connect
@@ -97,9 +98,7 @@ def test_the_receipt_says_what_the_file_says(small_store: Store) -> None:
     with small_store.staging() as staging:
         path = staging.path(paths.activation_file("eight", "mlp", 1, 0, 0))
         reduction = Reduction("int8", 3e-5, 17)
-        write_activations(
-            path, values, first_neuron=0, row_ids=np.arange(3), dtype="float16", reduction=reduction, few_values=True
-        )
+        write_few_values(path, values, first_neuron=0, row_ids=np.arange(3), reduction=reduction)
         (entry,) = small_store.commit(staging, "dump", "eight").files
     assert (entry.rule, entry.loss, entry.n_clipped, entry.n_values) == ("int8", 3e-5, 17, None)
     assert not entry.is_sparse

@@ -70,6 +70,7 @@ def test_other_errors_of_the_disk_are_raised(tmp_path, monkeypatch):
 
 
 def test_memory_is_used_again_and_never_by_two_at_a_time():
+    release_file_memory()
     with file_memory(100_000) as first, file_memory(100_000) as second:
         assert second is not first
     with file_memory(90_000) as third:
@@ -87,8 +88,11 @@ def test_memory_is_used_again_and_never_by_two_at_a_time():
 def test_what_is_kept_is_bounded_and_can_be_given_back(monkeypatch):
     release_file_memory()
     monkeypatch.setattr(whole_file, "_KEPT_BYTES", 3 << 20)
-    with file_memory(2 << 20), file_memory(2 << 20), file_memory(4 << 20):
+    with file_memory(1 << 20), file_memory(2 << 20), file_memory(4 << 20):
         pass
-    assert [len(memory) for memory in whole_file._free] == [2 << 20]
+    assert [len(memory) for memory in whole_file._free] == [2 << 20, 1 << 20], "4 MB are more than may be kept"
+    with file_memory(3 << 20):
+        pass
+    assert [len(memory) for memory in whole_file._free] == [3 << 20], "the largest are kept"
     release_file_memory()
     assert whole_file._free == []

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pipeline.search import sweep_kernel as k
 from pipeline.stats.codes import code_values
 from pipeline.stats.concept_histogram import ConceptHistogram
-from pipeline.stats.kernel import over_neurons
 from pipeline.stats.quantiles import histogram_quantiles
+from pipeline.stats.threads import over_neurons
 from schemas.errors import UsageError
 
 

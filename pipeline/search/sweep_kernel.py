@@ -13,7 +13,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from pipeline.stats.kernel import kernel
+from pipeline.compiled import kernel
 
 #: Places of a walk's results; `_POS` reads x, `_NEG` reads −x.
 AP_POS, AP_NEG, RANK_SUM, VALUE_SUM = 0, 1, 2, 3

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import kernel
 from pipeline.stats.codes import N_CODES, HalfDtype, check_half_dtype
-from pipeline.stats.kernel import kernel, over_neurons
 from pipeline.stats.label_matrix import LabelMatrix
+from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_codes, check_mergeable, check_rows
 from pipeline.stats.value_histogram import count_codes
 from schemas.errors import UsageError

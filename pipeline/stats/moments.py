@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.stats.kernel import kernel, over_neurons
+from pipeline.compiled import kernel
+from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_mergeable, check_values, refuse_non_finite
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.stats.kernel import kernel, over_neurons
+from pipeline.compiled import kernel
+from pipeline.stats.threads import over_neurons
 from schemas.errors import UsageError
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import kernel
 from pipeline.stats.codes import check_half_dtype, code_values
-from pipeline.stats.kernel import kernel, over_neurons
+from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_codes, check_mergeable, check_rows, check_values, refuse_non_finite
 from schemas.errors import UsageError
 

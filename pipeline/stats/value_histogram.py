@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import kernel
 from pipeline.stats.codes import N_CODES, HalfDtype, check_half_dtype, code_values
-from pipeline.stats.kernel import kernel, over_neurons
 from pipeline.stats.moments import Moments
 from pipeline.stats.quantiles import histogram_quantiles
+from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_codes, check_mergeable
 from schemas.errors import UsageError
 

@@ -10,18 +10,18 @@ Format: https://github.com/apache/parquet-format (``parquet.thrift``), encoded i
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from pipeline.store.column_source import ColumnSource
-from pipeline.store.split_pages import Buffer, SplitPages, packed_rows
+from pipeline.store.pages import PageWriter, WholePages, frames, page_header
+from pipeline.store.split_pages import SplitPages
 from pipeline.store.thrift_compact import (
     Value,
     binary,
@@ -85,8 +85,8 @@ class _Pages:
     """Where the columns' pages lie in the file, and what they hold: headers included."""
 
     start: int
-    compressed: list[int] = field(default_factory=list)
-    uncompressed: list[int] = field(default_factory=list)
+    compressed: list[int]
+    uncompressed: list[int]
 
     @property
     def end(self) -> int:
@@ -95,8 +95,8 @@ class _Pages:
 
 def float16_kind(source: ColumnSource) -> ColumnKind:
     """How to store float16 bits: compressed if a sample says that it pays."""
-    compressor, sample = zstandard.ZstdCompressor(level=1), _sample(source)
-    size = sum(map(len, packed_rows(compressor, sample))) if sample.size else 0
+    sample = _sample(source)
+    size = sum(map(len, frames(sample))) if sample.size else 0
     return PACKED_FLOAT16 if 0 < size < _WORTHWHILE * sample.nbytes else PLAIN_FLOAT16
 
 
@@ -115,7 +115,7 @@ def write_columns(
     """
     n_rows = len(row_ids)
     ids, encoding = _encoded_row_ids(row_ids)
-    ids_page = _page_header(len(ids), len(ids), n_rows, encoding) + ids
+    ids_page = page_header(len(ids), n_rows, encoding).of(len(ids)) + ids
     start = len(_MAGIC) + len(ids_page)
     n_content = len(names) * (kind.n_bytes * n_rows + n_rows // 128 + _PAGE_SLACK + _FOOTER_SLACK)
     texts = [*(name.encode() for name in names), *metadata.keys(), *metadata.values()]
@@ -137,7 +137,7 @@ def _fill_plain(memory: mmap.mmap, start: int, source: ColumnSource, kind: Colum
     """Headers and values side by side: the transposition writes into the file's own memory."""
     n_columns, n_rows = source.shape
     n_bytes = kind.n_bytes * n_rows
-    header = _page_header(n_bytes, n_bytes, n_rows, kind.encoding)
+    header = page_header(n_bytes, n_rows, kind.encoding).of(n_bytes)
     stride = len(header) + n_bytes
     headers = np.ndarray((n_columns, len(header)), np.uint8, memory, start, (stride, 1))
     headers[:] = np.frombuffer(header, np.uint8)
@@ -149,27 +149,17 @@ def _fill_plain(memory: mmap.mmap, start: int, source: ColumnSource, kind: Colum
 def _fill_packed(memory: mmap.mmap, start: int, source: ColumnSource, kind: ColumnKind) -> _Pages:
     """Columns compressed one by one, some of them transposed at a time."""
     n_columns, n_rows = source.shape
-    encode = SplitPages(_sample(source)).of if kind == SPLIT_FLOAT else _whole_pages
-    pages, at, full = _Pages(start), start, kind.n_bytes * n_rows
+    writer: PageWriter = SplitPages(_sample(source)) if kind == SPLIT_FLOAT else WholePages()
+    n_bytes = kind.n_bytes * n_rows
+    header, sizes = page_header(n_bytes, n_rows, kind.encoding), np.empty((n_columns, 2), np.int64)
     step = min(n_columns, max(1, _CHUNK_BYTES // max(1, source.dtype.itemsize * n_rows)))
-    chunk = np.empty((step, n_rows), source.dtype)
-    with memoryview(memory) as view:
-        for first in range(0, n_columns, step):
-            columns = slice(first, min(first + step, n_columns))
-            part = chunk[: columns.stop - first]
-            source.copy(columns, part)
-            for page in encode(part):
-                header = _page_header(full, sum([len(piece) for piece in page]), n_rows, kind.encoding)
-                before = at
-                for piece in (header, *page):
-                    view[at : (at := at + len(piece))] = piece
-                pages.compressed.append(at - before)
-                pages.uncompressed.append(len(header) + full)
-    return pages
-
-
-def _whole_pages(columns: npt.NDArray[Any]) -> Iterator[Sequence[Buffer]]:
-    return ([page] for page in packed_rows(zstandard.ZstdCompressor(level=1), columns))
+    chunk, out, at = np.empty((step, n_rows), source.dtype), np.frombuffer(memory, np.uint8), start
+    for first in range(0, n_columns, step):
+        columns = slice(first, min(first + step, n_columns))
+        part = chunk[: columns.stop - first]
+        source.copy(columns, part)
+        at = writer.write(part, header, out, at, sizes[columns])
+    return _Pages(start, sizes[:, 0].tolist(), (sizes[:, 1] + n_bytes).tolist())
 
 
 def _sample(source: ColumnSource) -> npt.NDArray[Any]:
@@ -189,18 +179,6 @@ def _encoded_row_ids(row_ids: npt.NDArray[np.int64]) -> tuple[bytes, int]:
     # block size, miniblocks, values, first value; then per block the smallest delta (1) and four bit widths of 0
     head = varint(_DELTA_BLOCK) + varint(4) + varint(n_rows) + zigzag(int(row_ids[0]))
     return head + (zigzag(1) + bytes(4)) * -(-(n_rows - 1) // _DELTA_BLOCK), _DELTA_BINARY_PACKED
-
-
-def _page_header(uncompressed: int, compressed: int, n_rows: int, encoding: int) -> bytes:
-    before, after = _around_size(uncompressed, n_rows, encoding)
-    return before + zigzag(compressed) + after
-
-
-@lru_cache(_KNOWN)
-def _around_size(uncompressed: int, n_rows: int, encoding: int) -> tuple[bytes, bytes]:
-    """A page header before and after the compressed size: type (field 1: data) and sizes (2, 3), then (5) its kind."""
-    data_page = structure({1: i32(n_rows), 2: i32(encoding), 3: i32(_RLE), 4: i32(_RLE)})
-    return b"\x15\x00\x15" + zigzag(uncompressed) + b"\x15", b"\x2c" + data_page.content + b"\x00"
 
 
 def _id_chunk(row_ids: npt.NDArray[np.int64], encoding: int, size: int) -> bytes:

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from pipeline.compiled import kernel
 
 Array = npt.NDArray[Any]
 
-#: Rows and columns that are transposed at once: both sides of the copy stay in the cache.
-_ROWS, _COLUMNS = 256, 128
+#: Rows and columns that are transposed at once, into memory that stays in the cache; rows that are read side by side.
+_ROWS, _COLUMNS, _TOGETHER = 1024, 64, 8
 
 
 class ColumnSource(Protocol):
@@ -50,15 +53,14 @@ class RowMajor:
         return self.values.dtype
 
     def copy(self, columns: slice, into: Array) -> None:
-        """See :class:`ColumnSource`; a transposition, tile by tile."""
-        numbers = range(*columns.indices(self.shape[0]))
-        for first in range(0, len(numbers), _COLUMNS):
-            part = numbers[first : first + _COLUMNS]
-            chosen = slice(part.start, part.stop, part.step)
-            for start in range(0, self.shape[1], _ROWS):
-                rows = slice(start, start + _ROWS)
-                places = rows if self.places is None else self.places[rows]
-                into[first : first + _COLUMNS, rows] = self.values[places, chosen].T
+        """See :class:`ColumnSource`; a transposition."""
+        first, last, step = columns.indices(self.shape[0])
+        places = np.arange(len(self.values)) if self.places is None else self.places
+        if step == 1:
+            bits = f"u{self.dtype.itemsize}"
+            _transpose(self.values.view(bits), places, first, last, into.view(bits))
+        else:
+            into[...] = self.values[places, columns].T
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +82,36 @@ class NeuronMajor:
     def copy(self, columns: slice, into: Array) -> None:
         """See :class:`ColumnSource`."""
         into[...] = self.columns[columns]
+
+
+@kernel
+def _transpose(values: Array, places: npt.NDArray[np.int64], first: int, last: int, into: Array) -> None:
+    """``into[k, r] = values[places[r], first + k]``.
+
+    Tile by tile: memory that is written in pieces shorter than a line is read first.
+    """
+    tile = np.empty((_COLUMNS, _ROWS), values.dtype)
+    for left in range(first, last, _COLUMNS):
+        right = min(left + _COLUMNS, last)
+        for start in range(0, len(places), _ROWS):
+            rows = places[start : start + _ROWS]
+            _fill_tile(values, rows, left, right, tile)
+            for column in range(right - left):
+                piece, out = tile[column], into[left - first + column, start : start + len(rows)]
+                for row in range(len(rows)):
+                    out[row] = piece[row]
+
+
+@kernel
+def _fill_tile(values: Array, places: npt.NDArray[np.int64], left: int, right: int, tile: Array) -> None:
+    """The same for one tile; eight rows are read together, so that each column is written in pieces of that length."""
+    full = len(places) - len(places) % _TOGETHER
+    for row in range(0, full, _TOGETHER):
+        a, b, c, d, e, f, g, h = to_fixed_tuple(places[row : row + _TOGETHER], _TOGETHER)
+        for column in range(left, right):
+            out = tile[column - left, row : row + _TOGETHER]
+            out[0], out[1], out[2], out[3] = values[a, column], values[b, column], values[c, column], values[d, column]
+            out[4], out[5], out[6], out[7] = values[e, column], values[f, column], values[g, column], values[h, column]
+    for row in range(full, len(places)):
+        for column in range(left, right):
+            tile[column - left, row] = values[places[row], column]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.stats.kernel import kernel, over_neurons
+from pipeline.compiled import kernel
+from pipeline.stats.threads import over_neurons
 
 
 def test_a_kernel_compiles_where_nothing_can_be_cached():

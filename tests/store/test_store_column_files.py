@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.store import write_activations
 from pipeline.store.column_source import NeuronMajor, RowMajor
+from pipeline.store.pages import page_header
 from pipeline.store.split_pages import SplitPages
 
 LONGEST_BLOCK = 1 << 17
@@ -94,13 +95,27 @@ def test_duckdb_reads_pages_of_several_blocks(tmp_path, make, dtype):
     assert (low, high, count) == (expected[:, 1].min(), expected[:, 2].max(), n_rows)
 
 
-@pytest.mark.parametrize("n_rows", [1, 100, 5_000, LONGEST_BLOCK, LONGEST_BLOCK + 1, 3 * LONGEST_BLOCK])
+def split_pages(values, dtype):
+    """The content of each column's page, and whether headers and sizes are what they should be."""
+    bits, _ = stored_as(values, dtype)
+    columns = np.ascontiguousarray(bits.T)
+    header, sizes = page_header(4 * columns.shape[1], columns.shape[1], 9), np.empty((len(columns), 2), np.int64)
+    out = np.zeros(5 * bits.size + 600 * len(columns), np.uint8)
+    end = SplitPages(columns).write(columns, header, out, 3, sizes)
+    ends = 3 + np.cumsum(sizes[:, 0])
+    assert ends[-1] == end
+    for stop, (n_bytes, n_header) in zip(ends, sizes, strict=True):
+        page = out[stop - n_bytes : stop].tobytes()
+        assert page[:n_header] == header.of(n_bytes - n_header)
+        yield page[n_header:]
+
+
+@pytest.mark.parametrize("n_rows", [1, 100, 255, 256, 5_000, LONGEST_BLOCK, LONGEST_BLOCK + 1, 3 * LONGEST_BLOCK])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_a_spliced_frame_is_one_frame_that_says_its_size(n_rows, dtype):
-    values, expected = stored_as(model_like(np.random.default_rng(1), n_rows, 2), dtype)
-    columns = np.ascontiguousarray(values.T)
-    for page, column in zip(SplitPages(columns).of(columns), expected.T.astype(np.float32), strict=True):
-        frame = b"".join(page)
+    values = model_like(np.random.default_rng(1), n_rows, 2)
+    _, expected = stored_as(values, dtype)
+    for frame, column in zip(split_pages(values, dtype), expected.T.astype(np.float32), strict=True):
         assert zstandard.get_frame_parameters(frame).content_size == 4 * n_rows
         content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
         streams = np.frombuffer(content, np.uint8).reshape(4, n_rows)
@@ -108,13 +123,27 @@ def test_a_spliced_frame_is_one_frame_that_says_its_size(n_rows, dtype):
 
 
 def test_bfloat16_of_a_model_takes_its_noise_and_a_third_of_the_rest():
-    bits, _ = stored_as(model_like(np.random.default_rng(0), 8192, 64), "bfloat16")
-    columns = np.ascontiguousarray(bits.T)
-    size = sum(len(piece) for page in SplitPages(columns).of(columns) for piece in page)
-    assert 1.2 < size / bits.size < 1.4
+    values = model_like(np.random.default_rng(0), 8192, 64)
+    size = sum(map(len, split_pages(values, "bfloat16")))
+    assert 1.2 < size / values.size < 1.4
 
 
 def test_streams_that_repeat_are_searched(tmp_path):
     bits, _ = stored_as(mostly_zero(np.random.default_rng(0), 8192, 64), "bfloat16")
     facts = write_activations(tmp_path / "a", bits, first_neuron=0, row_ids=np.arange(8192), dtype="bfloat16")
     assert facts["n_bytes"] / bits.size < 0.6
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 1023, 1024, 1025, 3000])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_transposition_of_any_size_and_part(n_rows, dtype):
+    rng = np.random.default_rng(n_rows)
+    wide = rng.integers(0, 2**16, (n_rows + 5, 200)).astype(dtype)
+    for values in (wide, wide[:, 3:133]):
+        places = rng.permutation(len(values))[:n_rows]
+        for columns in (slice(0, 130), slice(63, 66), slice(64, 64), slice(0, 130, 7)):
+            expected = values[places, columns].T
+            for source in (RowMajor(values, places), NeuronMajor(np.ascontiguousarray(values[places].T))):
+                into = np.zeros((len(expected), n_rows + 2), dtype)[:, 1:-1]
+                source.copy(columns, into)
+                assert np.array_equal(into, expected)

@@ -1,7 +1,7 @@
-"""How every numeric kernel is compiled, and how a block of neurons is spread over threads.
+"""How a block of neurons is spread over threads.
 
-A kernel is a plain function over arrays whose first two arguments are a range of neurons; neurons are independent of
-each other, so the number of threads never changes a bit of a result.
+The kernels of statistics are functions over arrays whose first two arguments are a range of neurons; neurons are
+independent of each other, so the number of threads never changes a bit of a result.
 """
 
 from __future__ import annotations
@@ -9,23 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeVar, cast
-
-import numba
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 #: More pieces than threads, so that a slow piece does not leave the others idle.
 _PIECES_PER_THREAD = 4
-
-
-def kernel(function: Function) -> Function:
-    """Compile ``function`` with numba: strict IEEE arithmetic, without the interpreter lock, cached on disk."""
-    try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to cache in can be written, as in a read-only container: compile in every process
-        compiled = numba.njit(nogil=True)(function)
-    return cast("Function", compiled)
 
 
 def over_neurons(work: Callable[[int, int], None], n_neurons: int, threads: int = 1) -> None:

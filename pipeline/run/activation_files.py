@@ -65,7 +65,7 @@ class LayerFiles:
             self._write_int8(rows.in_order().view(np.float32), blocks, capture, self._scales)
         else:
             for block in blocks:
-                self._write_dense(RowMajor(_part(rows.bits, block), rows.places), block, capture)
+                self._write_dense(RowMajor(rows.bits, rows.places, block.columns), block, capture)
 
     def _write_sparse(self, values: Bits, blocks: Sequence[Block], capture: Capture) -> None:
         dtype = capture.value_dtype

@@ -37,15 +37,23 @@ class ColumnSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RowMajor:
-    """(M, N) ``values``, one token a row; ``places`` (T,) says which of them is row 0, 1, …; in order if None."""
+    """``values`` (M, L), one token a row: N of the columns (consecutive ones; all if None), T of the rows.
+
+    ``places`` (T,) says which of them is row 0, 1, …; in order if None.
+    """
 
     values: Array
     places: npt.NDArray[np.int64] | None = None
+    columns: range | None = None
+
+    @property
+    def _range(self) -> range:
+        return range(self.values.shape[1]) if self.columns is None else self.columns
 
     @property
     def shape(self) -> tuple[int, int]:
         """See :class:`ColumnSource`."""
-        return self.values.shape[1], len(self.values if self.places is None else self.places)
+        return len(self._range), len(self.values if self.places is None else self.places)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -54,13 +62,13 @@ class RowMajor:
 
     def copy(self, columns: slice, into: Array) -> None:
         """See :class:`ColumnSource`; a transposition."""
-        first, last, step = columns.indices(self.shape[0])
+        chosen = self._range[columns]
         places = np.arange(len(self.values)) if self.places is None else self.places
-        if step == 1:
+        if chosen.step == 1:
             bits = f"u{self.dtype.itemsize}"
-            _transpose(self.values.view(bits), places, first, last, into.view(bits))
+            _transpose(self.values.view(bits), places, chosen.start, chosen.stop, into.view(bits))
         else:
-            into[...] = self.values[places, columns].T
+            into[...] = self.values[places, chosen.start : chosen.stop : chosen.step].T
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,9 @@ from pipeline.compiled import kernel
 from pipeline.store.pages import Bytes, PageHeader, Sizes, frames, write_frames
 from pipeline.store.zstd_blocks import HEADER_BYTES, LARGEST_BLOCK, RAW, RUN, write_block, write_bytes, write_number
 
-_MAGIC = 0xFD2FB528
 Bits = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+_MAGIC = 0xFD2FB528
 #: Frame header descriptor: a content size of four bytes, one segment.
 _SIZE_OF_FOUR = 0xA0
 _FRAME_HEADER_BYTES = 9

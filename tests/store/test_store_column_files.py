@@ -143,7 +143,10 @@ def test_a_transposition_of_any_size_and_part(n_rows, dtype):
         places = rng.permutation(len(values))[:n_rows]
         for columns in (slice(0, 130), slice(63, 66), slice(64, 64), slice(0, 130, 7)):
             expected = values[places, columns].T
-            for source in (RowMajor(values, places), NeuronMajor(np.ascontiguousarray(values[places].T))):
+            in_columns = NeuronMajor(np.ascontiguousarray(values[places].T))
+            a_part = RowMajor(np.pad(values, ((0, 0), (4, 9))), places, range(4, 4 + values.shape[1]))
+            for source in (RowMajor(values, places), a_part, in_columns):
+                assert source.shape == (values.shape[1], n_rows)
                 into = np.zeros((len(expected), n_rows + 2), dtype)[:, 1:-1]
                 source.copy(columns, into)
                 assert np.array_equal(into, expected)

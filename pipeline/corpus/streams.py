@@ -31,6 +31,8 @@ MAX_BLOCK_LINES = 1_000_000
 _CHUNK = 1 << 20
 #: Compressed bytes unpacked at once: four can be 128 kB of one character, and all they give is in memory.
 _ZSTD_BYTES = 1 << 10
+#: Memory that an xz stream may ask for: `xz -9` takes 65 MB, and a file of a few bytes could take 4 GB.
+_XZ_MEMORY = 128 << 20
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
 
@@ -106,6 +108,41 @@ class _ZstdFile(io.RawIOBase):
         return n
 
 
+class _XzFile(io.RawIOBase):
+    """Streams of xz one after the other; unlike the library's own reader, with a limit to the memory they take."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._compressed = b""
+        self._is_inside = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._stream.eof:
+                self._compressed = self._stream.unused_data
+                self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+                self._is_inside = False
+            if not self._compressed and self._stream.needs_input:
+                self._compressed = self._raw.read(_CHUNK)
+                if not self._compressed and self._is_inside:
+                    raise EOFError("the last stream is cut off")
+                if not self._compressed:
+                    return 0
+            if not self._is_inside:
+                self._compressed = self._compressed.lstrip(b"\0")  # padding between streams
+                self._is_inside = bool(self._compressed)
+            if self._is_inside:
+                content = self._stream.decompress(self._compressed, len(buffer))
+                self._compressed = b""
+                if content:
+                    buffer[: len(content)] = content
+                    return len(content)
+
+
 def compression_of(name: str) -> str | None:
     """``.gz``, ``.bz2``, ``.xz`` or ``.zst`` where the name ends in it (in any case), else ``None``."""
     place = split_chain(name)[1].lower()
@@ -118,7 +155,7 @@ def _decompressed(raw: IO[bytes], suffix: str | None) -> IO[bytes]:
     if suffix == ".bz2":
         return bz2.BZ2File(raw, "rb")
     if suffix == ".xz":
-        return cast("IO[bytes]", lzma.LZMAFile(raw, "rb"))
+        return io.BufferedReader(_XzFile(raw), _CHUNK)
     if suffix == ".zst":
         return io.BufferedReader(_ZstdFile(raw), _CHUNK)
     return raw

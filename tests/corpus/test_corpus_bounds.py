@@ -72,6 +72,28 @@ def test_a_gigabyte_of_blank_lines_streams(tmp_path, suffix):
     assert grown < 150
 
 
+def test_an_xz_file_that_asks_for_a_gigabyte_is_refused(tmp_path):
+    path = tmp_path / "greedy.txt.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**30}]
+    path.write_bytes(lzma.compress(b"The end.\n", filters=filters))
+    assert path.stat().st_size < 100
+    said, grown = scanned(path, "text")
+    assert said.startswith(f"{path}:1: the file cannot be read to its end (Memory usage limit exceeded)")
+    assert grown < 150
+
+
+@pytest.mark.parametrize("cut", [1, 20, 40])
+def test_xz_streams_follow_each_other_with_padding_between_and_none_is_cut_off(tmp_path, cut):
+    path = tmp_path / "a.txt.xz"
+    one, other = lzma.compress(b"One sentence.\n"), lzma.compress(b"Another one.\n", preset=9)
+    path.write_bytes(one + bytes(8) + other + bytes(4))
+    config = CorpusConfig(sources=[str(path)])
+    assert [sentence.text for sentence in read_corpus(config)] == ["One sentence.", "Another one."]
+    path.write_bytes(one + other[:-cut])
+    with pytest.raises(CorpusError, match=r"a\.txt\.xz:[23]: the file cannot be read to its end"):
+        list(read_corpus(config))
+
+
 @pytest.mark.parametrize("kind", ["conllu", "conll"])
 def test_a_sentence_that_never_ends_is_refused(tmp_path, kind):
     path = bomb(tmp_path / "bomb.gz", b"a\tb\n" * 100_000, 40)

@@ -34,7 +34,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.inputs import LEE, MINILM, line_config, planned, sentence_texts, show, write_lines
-from benchmarks.limits import disk_rate, encode_rate
+from benchmarks.limits import disk_rate, touch_rate
 from pipeline.extract.batch import make_batch
 from pipeline.extract.sequences import make_batches
 from pipeline.run.dump import DumpWorker, read_sequences
@@ -177,10 +177,10 @@ def report(side: Side, median: dict[str, float], folder: Path) -> dict[str, str]
     n_values = plan.n_rows * sum(widths)
     ratio = median["bare"] / median["dump"]
     limit = median["bare cpu"] / (median["bare cpu"] + median["encode cpu"])
-    disk, encode = disk_rate(folder), encode_rate(plan.shards[0].n_rows, max(widths))
+    disk, touch = disk_rate(folder), touch_rate(plan.shards[0].n_rows, max(widths))
     cores = os.cpu_count() or 1
     # with nothing to write, with nothing to compute: whichever takes longer, and on all cores together
-    least = max(median["bare"], (median["bare cpu"] + 2 * n_values / encode) / cores, side.n_bytes / disk)
+    least = max(median["bare"], (median["bare cpu"] + 2 * n_values / touch) / cores, side.n_bytes / disk)
 
     def rates(name: str) -> str:
         return f"{plan.n_rows / median[name]:,.0f}, {n_words / median[name]:,.0f}"
@@ -195,7 +195,7 @@ def report(side: Side, median: dict[str, float], folder: Path) -> dict[str, str]
         "bare ÷ (bare + encode), CPU s": f"{limit:.3f}; the dump reaches {ratio / limit:.0%} of it",
         "bytes per value": f"{side.n_bytes / n_values:.3f}",
         "written": f"{side.n_bytes / 1e6:,.0f} MB at {side.n_bytes / median['dump'] / 1e6:,.0f} MB/s; limits: disk "
-        f"{disk / 1e6:,.0f}, transposing and hashing on one core {encode / 1e6:,.0f} MB/s",
+        f"{disk / 1e6:,.0f}, copying and hashing on one core {touch / 1e6:,.0f} MB/s",
         "share of these limits": f"{least / median['dump']:.0%} (computing, encoding and disk, {cores} cores)",
     }
 

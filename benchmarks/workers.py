@@ -2,8 +2,8 @@
 
     python -m benchmarks.workers [--corpus FILES] [--sentences 2000] [--rounds 2]
 
-The same shards of MiniLM-L6 (resid and mlp, all layers), in turn. A rate is rows per second once each worker has three
-shards behind it: processes, libraries and models are loaded by then, and the memory of a shard is no longer fresh. One
+The same shards of MiniLM-L6 (resid and mlp, all layers), in turn. A rate is rows per second after three shards per
+worker: processes, libraries and models are loaded by then, and the memory of a shard is no longer fresh. One
 worker on two cores is there too: it computes on one and writes on the other. Also printed is what the machine itself
 allows: the bare forward pass in one and in two processes at once.
 """
@@ -70,6 +70,8 @@ def _rate(store: Store, plan: Plan, executor: ExecutorConfig) -> float:
 
     make_executor(executor).run(DumpJob(store.url, plan), plan.shards, done)
     first = _WARM_UP * executor.workers - 1
+    if len(finished) < first + 2:
+        raise SystemExit(f"{len(finished)} shards are too few for {executor.workers} workers; give more --sentences")
     return sum(n for _, n in finished[first + 1 :]) / (finished[-1][0] - finished[first][0])
 
 

@@ -53,7 +53,7 @@ HOMES = {
     "spacy": ("pipeline/corpus/annotate.py",),
     "plotly": ("pipeline/report",),
     "jinja2": ("pipeline/report",),
-    "numba": ("pipeline/compiled.py", "pipeline/search/sweep_kernel.py", "pipeline/store/column_source.py"),
+    "numba": ("pipeline/compiled.py", "pipeline/search/sweep_kernel.py"),
     "click": ("jobs", "docs/generate.py"),
 }
 

@@ -70,8 +70,9 @@ class StorageDtype:
                 "check its weights, or compute in another dtype (model.compute_dtype)"
             )
         largest = torch.finfo(self.torch_dtype).max
+        wider = "bfloat16" if self.torch_dtype is torch.float16 else "float32"
         return ActivationError(
-            f"{where}: value {value:g} overflows {self.name} (largest {largest:g}); dump with --dtype bfloat16"
+            f"{where}: value {value:g} overflows {self.name} (largest {largest:g}); dump with --dtype {wider}"
         )
 
 

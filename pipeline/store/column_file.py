@@ -52,7 +52,8 @@ _CHUNK_BYTES = 2 << 20
 _SAMPLE_COLUMNS = 16
 #: zstd writes float16 at a tenth and reads it at a third of the plain rate: the share of its size it has to come to.
 _WORTHWHILE = 0.85
-#: What a page, header included, may be longer than its content; what a column takes in the footer besides its name.
+#: What a page, header included, may be longer than its content (besides a block header per 128 KiB of a stream); what
+#: a column takes in the footer besides its name.
 _PAGE_SLACK, _FOOTER_SLACK = 512, 256
 
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from pipeline.compiled import kernel
+from schemas.errors import StoreError
 
 Array = npt.NDArray[Any]
 
@@ -39,12 +39,22 @@ class ColumnSource(Protocol):
 class RowMajor:
     """``values`` (M, L), one token a row: N of the columns (consecutive ones; all if None), T of the rows.
 
-    ``places`` (T,) says which of them is row 0, 1, …; in order if None.
+    ``places`` (T,) says which of them is row 0, 1, …; in order if None. Raises :class:`StoreError` for rows and columns
+    that are not there: the kernels look no more.
     """
 
     values: Array
     places: npt.NDArray[np.int64] | None = None
     columns: range | None = None
+
+    def __post_init__(self) -> None:
+        """Check what is asked for."""
+        n_rows, n_columns = self.values.shape
+        places, columns = self.places, self._range
+        if places is not None and places.size and not 0 <= int(places.min()) <= int(places.max()) < n_rows:
+            raise StoreError(f"places must be among {n_rows} rows; got {places.min()} to {places.max()}")
+        if columns.step != 1 or not 0 <= columns.start <= columns.stop <= n_columns:
+            raise StoreError(f"columns must be consecutive ones of {n_columns}; got {columns}")
 
     @property
     def _range(self) -> range:
@@ -115,7 +125,8 @@ def _fill_tile(values: Array, places: npt.NDArray[np.int64], left: int, right: i
     """The same for one tile; eight rows are read together, so that each column is written in pieces of that length."""
     full = len(places) - len(places) % _TOGETHER
     for row in range(0, full, _TOGETHER):
-        a, b, c, d, e, f, g, h = to_fixed_tuple(places[row : row + _TOGETHER], _TOGETHER)
+        a, b, c, d = places[row], places[row + 1], places[row + 2], places[row + 3]
+        e, f, g, h = places[row + 4], places[row + 5], places[row + 6], places[row + 7]
         for column in range(left, right):
             out = tile[column - left, row : row + _TOGETHER]
             out[0], out[1], out[2], out[3] = values[a, column], values[b, column], values[c, column], values[d, column]

@@ -2,7 +2,8 @@
 
 Format: RFC 8878 (https://www.rfc-editor.org/rfc/rfc8878), section 4.2 (Huffman coding; 4.1 FSE, which codes the
 lengths). Lengths are coded with one distribution for all codes, :data:`_WEIGHT_SHARES`: fitting it to each would save a
-dozen bytes of some thousand.
+dozen bytes of some thousand. Codes of some hundred values that differ little cannot be described with it at all; such
+streams hardly shrink.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _TABLE_LOG = 6
 _N_STATES = 1 << _TABLE_LOG
 #: Weights up to this number are written with four bits each.
 _FEW = 8
-#: A description takes at most this many bytes after its first.
-MAX_DESCRIPTION = 127
+#: A description takes at most this many bytes after its first; what may be written before it turns out to be longer.
+MAX_DESCRIPTION, MAX_TRIED = 127, 200
 
 
 def _distribution_header() -> Bytes:
@@ -76,7 +77,7 @@ def code_lengths(counts: Ints, lengths: Ints) -> int:
     lengths[:] = 0
     for place, value in enumerate(order):
         lengths[value] = depths[place]
-    return int(depths[0])
+    return int(depths[0])  # the rarest value's, which no limit makes shorter than another
 
 
 @kernel
@@ -165,7 +166,7 @@ def write_weights(weights: Ints, n: int, out: Bytes, at: int) -> int:
     """Describe a code by ``n`` weights (longest code + 1 − length; 0 for no code); returns the end in ``out``.
 
     The weight of the last value that occurs is not among them: it is what the others leave. -1 if they don't fit into a
-    description; up to 200 bytes are written even then.
+    description; up to 200 bytes (:data:`MAX_TRIED`) are written even then.
     """
     if n <= _FEW:  # four bits each
         out[at] = 127 + n

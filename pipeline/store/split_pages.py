@@ -18,7 +18,15 @@ import numpy.typing as npt
 
 from pipeline.compiled import kernel
 from pipeline.store.pages import Bytes, PageHeader, Sizes, frames, write_frames
-from pipeline.store.zstd_blocks import HEADER_BYTES, LARGEST_BLOCK, RAW, RUN, write_block, write_bytes, write_number
+from pipeline.store.zstd_blocks import (
+    BLOCK_HEADER_BYTES,
+    LARGEST_BLOCK,
+    RAW,
+    RUN,
+    write_block,
+    write_bytes,
+    write_number,
+)
 
 Bits = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
@@ -65,24 +73,17 @@ def _write_spliced(columns: Bits, n_bytes: int, before: Bytes, after: Bytes, out
     n_rows = columns.shape[1]
     parts = range(0, n_rows, LARGEST_BLOCK)
     n_zeros, n_raw = _FLOAT_BYTES - n_bytes, n_bytes - 1
-    stream, words = np.empty(min(n_rows, LARGEST_BLOCK), np.uint8), np.empty(LARGEST_BLOCK // 4 + 8, np.uint64)
-    packed = np.empty(n_rows + HEADER_BYTES * len(parts), np.uint8)
+    stream, words = np.empty(min(n_rows, LARGEST_BLOCK), np.uint8), np.empty(LARGEST_BLOCK // 16 + 8, np.uint64)
+    packed = np.empty(n_rows + BLOCK_HEADER_BYTES * len(parts), np.uint8)
     for number, column in enumerate(columns):
         n_packed = 0
         for start in parts:
             stop = min(start + LARGEST_BLOCK, n_rows)
             _take_bytes(column[start:stop], n_raw, stream)
             n_packed = write_block(stream[: stop - start], stop == n_rows, packed, n_packed, words)
-        n_lower = n_zeros * len(parts) + n_raw * n_rows + (_FLOAT_BYTES - 1) * HEADER_BYTES * len(parts)
+        n_lower = n_zeros * len(parts) + n_raw * n_rows + (_FLOAT_BYTES - 1) * BLOCK_HEADER_BYTES * len(parts)
         first, n_frame = at, _FRAME_HEADER_BYTES + n_lower + n_packed
-        at = write_bytes(before, out, at)
-        size = 2 * n_frame  # zigzag
-        while size >= 0x80:
-            out[at] = size & 0x7F | 0x80
-            size >>= 7
-            at += 1
-        out[at] = size
-        at = write_bytes(after, out, at + 1)
+        at = _write_page_header(before, n_frame, after, out, at)
         sizes[number, 1] = at - first
         at = write_number(_MAGIC, 4, out, at)
         at = write_number(_SIZE_OF_FOUR, 1, out, at)
@@ -90,7 +91,7 @@ def _write_spliced(columns: Bits, n_bytes: int, before: Bytes, after: Bytes, out
         for place in range(-n_zeros, n_raw):
             for start in parts:
                 stop = min(start + LARGEST_BLOCK, n_rows)
-                at = write_number(stop - start << 3 | (RUN if place < 0 else RAW) << 1, HEADER_BYTES, out, at)
+                at = write_number(stop - start << 3 | (RUN if place < 0 else RAW) << 1, BLOCK_HEADER_BYTES, out, at)
                 if place < 0:
                     out[at] = 0
                     at += 1
@@ -100,6 +101,18 @@ def _write_spliced(columns: Bits, n_bytes: int, before: Bytes, after: Bytes, out
         at = write_bytes(packed[:n_packed], out, at)
         sizes[number, 0] = at - first
     return at
+
+
+@kernel
+def _write_page_header(before: Bytes, n_bytes: int, after: Bytes, out: Bytes, at: int) -> int:
+    """:meth:`PageHeader.of`."""
+    at, number = write_bytes(before, out, at), 2 * n_bytes  # zigzag
+    while number >= 0x80:
+        out[at] = number & 0x7F | 0x80
+        number >>= 7
+        at += 1
+    out[at] = number
+    return write_bytes(after, out, at + 1)
 
 
 @kernel

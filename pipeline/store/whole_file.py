@@ -71,6 +71,13 @@ def write_whole(path: Path | str, memory: mmap.mmap, n_bytes: int) -> Written:
 
     Raises :class:`OSError`; what is on the disk then is of no use.
     """
+    write_memory(path, memory, n_bytes)
+    with memoryview(memory) as view:
+        return Written(n_bytes, hashlib.sha256(view[:n_bytes]).hexdigest())
+
+
+def write_memory(path: Path | str, memory: mmap.mmap, n_bytes: int) -> None:
+    """:func:`write_whole` without the checksum."""
     with memoryview(memory) as view:
         descriptor, is_direct = _create(path)
         try:
@@ -87,7 +94,6 @@ def write_whole(path: Path | str, memory: mmap.mmap, n_bytes: int) -> Written:
             os.ftruncate(descriptor, n_bytes)
         finally:
             os.close(descriptor)
-        return Written(n_bytes, hashlib.sha256(view[:n_bytes]).hexdigest())
 
 
 def _create(path: Path | str) -> tuple[int, bool]:

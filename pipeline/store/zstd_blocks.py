@@ -2,8 +2,8 @@
 
 A byte stream of activations (their signs and exponents) has no repetitions worth looking for, only frequent and rare
 values. A Zstandard compressor of general use spends most of its time looking all the same. Here a stream of at most
-128 KiB becomes one block of literals in four bitstreams, with a Huffman code of its own; the bytes of the block follow
-from the stream alone.
+128 KiB becomes one block of literals in four bitstreams, with a Huffman code of its own, or a run or raw block where
+that is no longer; the bytes of the block follow from the stream alone.
 
 Format: RFC 8878 (https://www.rfc-editor.org/rfc/rfc8878), section 3.1.1.2 (blocks) and 3.1.1.3.1 (literals).
 """
@@ -14,17 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import kernel
-from pipeline.store.huffman_code import MAX_DESCRIPTION, Bytes, Codes, Ints, assigned_codes, code_lengths, write_weights
+from pipeline.store.huffman_code import (
+    MAX_BITS,
+    MAX_DESCRIPTION,
+    MAX_TRIED,
+    Bytes,
+    Codes,
+    Ints,
+    assigned_codes,
+    code_lengths,
+    write_weights,
+)
 
 Words = NDArray[np.uint64]
 
 RAW, RUN, COMPRESSED = 0, 1, 2
 #: Bytes of a block header; bytes of content of a block at most.
-HEADER_BYTES, LARGEST_BLOCK = 3, 1 << 17
-#: Streams shorter than this are not worth a code.
-_SHORTEST = 256
-#: Four bitstreams: the table of the first three's sizes, and the last byte that each may begin; "no sequences".
-_JUMP_TABLE, _ENDS = 6, 5
+BLOCK_HEADER_BYTES, LARGEST_BLOCK = 3, 1 << 17
+#: Streams shorter than this are not worth a code, and have no room for what trying one may write.
+_SHORTEST = MAX_TRIED + 56
+#: Bytes of the table of three bitstreams' sizes; the last byte that each of four may begin, and "no sequences".
+_JUMP_TABLE_BYTES, _END_BYTES = 6, 5
+#: Codes that are put together before they are written: as many as fit into a word with its last, unfinished byte.
+_TOGETHER = 56 // MAX_BITS
 
 
 @kernel
@@ -39,12 +51,12 @@ def _write_bits(stream: Bytes, codes: Codes, words: Words) -> int:
     place = len(stream)
     while place > 0:
         some, lengths = np.uint64(0), np.uint64(0)
-        if place >= 5:  # 55 bits at most
-            for back in range(1, 6):
+        if place >= _TOGETHER:
+            for back in range(1, _TOGETHER + 1):
                 code = codes[stream[place - back]]
                 some = some >> (code & last) | code
                 lengths += code
-            place -= 5
+            place -= _TOGETHER
         else:
             place -= 1
             some = lengths = codes[stream[place]]
@@ -79,7 +91,7 @@ def _counted(stream: Bytes) -> Ints:
 @kernel
 def write_bytes(content: Bytes, out: Bytes, at: int) -> int:
     """Write ``content`` into ``out``, of which it is no part; returns its end."""
-    for place in range(len(content)):  # assigning a slice would ask whether they overlap, and is slower
+    for place in range(len(content)):
         out[at + place] = content[place]
     return at + len(content)
 
@@ -96,24 +108,22 @@ def write_number(number: int, n_bytes: int, out: Bytes, at: int) -> int:
 def write_block(stream: Bytes, is_last: bool, out: Bytes, at: int, words: Words) -> int:
     """Write ``stream`` (n,), 1 ≤ n ≤ 128 KiB, as one block, header included; returns its end in ``out``.
 
-    It takes n + 3 bytes at most. ``words``: memory for n ÷ 4 + 8 words of a bitstream.
+    It takes n + 3 bytes at most. ``words``: memory for n ÷ 16 + 8 words, a bitstream of a quarter.
     """
     n = len(stream)
     counts = _counted(stream)
     kind, size = RAW, n
     if counts[stream[0]] == n:
-        kind, size = RUN, n
+        kind = RUN
     elif n >= _SHORTEST:
-        end = _write_literals(stream, counts, out, at + HEADER_BYTES, words)
+        end = _write_literals(stream, counts, out, at + BLOCK_HEADER_BYTES, words)
         if end > 0:
-            kind, size = COMPRESSED, end - at - HEADER_BYTES
-    at = write_number(size << 3 | kind << 1 | is_last, HEADER_BYTES, out, at)
+            kind, size = COMPRESSED, end - at - BLOCK_HEADER_BYTES
+    at = write_number(size << 3 | kind << 1 | is_last, BLOCK_HEADER_BYTES, out, at)
     if kind == RUN:
         out[at] = stream[0]
         return at + 1
-    if kind == RAW:
-        out[at : at + n] = stream
-    return at + size
+    return write_bytes(stream, out, at) if kind == RAW else at + size
 
 
 @kernel
@@ -126,14 +136,14 @@ def _write_literals(stream: Bytes, counts: Ints, out: Bytes, start: int, words: 
     longest = code_lengths(counts, lengths)
     n_bits = (counts * lengths).sum()
     n_header = 4 if n < 1 << 14 else 5
-    if n_header + 1 + MAX_DESCRIPTION + _JUMP_TABLE + n_bits // 8 + _ENDS >= n:
+    if n_header + 1 + MAX_DESCRIPTION + _JUMP_TABLE_BYTES + n_bits // 8 + _END_BYTES >= n:
         return -1
     weights = np.where(lengths > 0, longest + 1 - lengths, 0)
     codes = assigned_codes(lengths, longest)
     at = write_weights(weights, np.flatnonzero(lengths)[-1], out, start + n_header)
     if at < 0:
         return -1
-    table, at = at, at + _JUMP_TABLE
+    table, at = at, at + _JUMP_TABLE_BYTES
     quarter = (n + 3) // 4
     for number in range(4):
         size = _write_bits(stream[number * quarter : min((number + 1) * quarter, n)], codes, words)

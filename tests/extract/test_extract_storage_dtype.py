@@ -70,6 +70,11 @@ def test_overflow_of_float16_names_neuron_value_and_way_out(value: float) -> Non
     assert (to_storage(values, "bfloat16") != 0).sum() == 1
 
 
+def test_overflow_of_bfloat16_names_float32() -> None:
+    with pytest.raises(ActivationError, match=r"overflows bfloat16 .*--dtype float32"):
+        to_storage(_column([3.4e38]), "bfloat16")
+
+
 def test_the_largest_values_that_round_to_finite_ones_are_stored() -> None:
     stored = to_storage(_column([65519.0, -65519.0, 65504.0]), "float16").view(np.float16)
     assert stored[:, 0].tolist() == [65504.0, -65504.0, 65504.0]

@@ -16,6 +16,7 @@ from pipeline.store import write_activations
 from pipeline.store.column_source import NeuronMajor, RowMajor
 from pipeline.store.pages import page_header
 from pipeline.store.split_pages import SplitPages
+from schemas.errors import StoreError
 
 LONGEST_BLOCK = 1 << 17
 
@@ -93,6 +94,20 @@ def test_duckdb_reads_pages_of_several_blocks(tmp_path, make, dtype):
     total, low, high, count = duckdb.execute(query).fetchone()
     assert total == pytest.approx(expected[:, 0].astype(np.float64).sum(), abs=1e-6)
     assert (low, high, count) == (expected[:, 1].min(), expected[:, 2].max(), n_rows)
+
+
+@pytest.mark.parametrize(
+    ("places", "columns", "rule"),
+    [
+        (np.arange(3) + 8, None, "places must be among 10 rows; got 8 to 10"),
+        (np.arange(3) - 1, None, "places must be among 10 rows; got -1 to 1"),
+        (None, range(2, 5), "columns must be consecutive ones of 4"),
+        (None, range(0, 4, 2), "columns must be consecutive ones of 4"),
+    ],
+)
+def test_rows_and_columns_that_are_not_there_are_refused(places, columns, rule):
+    with pytest.raises(StoreError, match=rule):
+        RowMajor(np.zeros((10, 4), np.uint16), places, columns)
 
 
 def split_pages(values, dtype):

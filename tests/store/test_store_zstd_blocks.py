@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.store.huffman_code import MAX_BITS, code_lengths
-from pipeline.store.zstd_blocks import COMPRESSED, HEADER_BYTES, LARGEST_BLOCK, RAW, RUN, write_block
+from pipeline.store.zstd_blocks import BLOCK_HEADER_BYTES, COMPRESSED, LARGEST_BLOCK, RAW, RUN, write_block
 
 
 def written(stream):
     """The block of a stream, in memory of which it must take no more than it may."""
-    out = np.full(len(stream) + HEADER_BYTES + 50, 0xA5, np.uint8)
-    end = write_block(stream, True, out, 0, np.zeros(len(stream) // 4 + 8, np.uint64))
-    assert end <= len(stream) + HEADER_BYTES
-    assert (out[len(stream) + HEADER_BYTES :] == 0xA5).all()
+    out = np.full(len(stream) + BLOCK_HEADER_BYTES + 50, 0xA5, np.uint8)
+    end = write_block(stream, True, out, 0, np.zeros(len(stream) // 16 + 8, np.uint64))
+    assert end <= len(stream) + BLOCK_HEADER_BYTES
+    assert (out[len(stream) + BLOCK_HEADER_BYTES :] == 0xA5).all()
     return out[:end].tobytes()
 
 

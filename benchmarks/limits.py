@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.store.whole_file import file_memory, write_memory
+from pipeline.store.column_files.whole_file import file_memory, write_memory
 
 
 def disk_rate(folder: Path, n_bytes: int = 1 << 30, file_bytes: int = 16 << 20) -> float:

@@ -14,7 +14,7 @@ from pipeline.extract.rows_in_memory import Rows
 from pipeline.extract.selection import above, select, top_k
 from pipeline.extract.storage_dtype import Bits
 from pipeline.run.plan_record import Capture
-from pipeline.store.column_source import RowMajor
+from pipeline.store.column_files.column_source import RowMajor
 from pipeline.store.footer import Reduction
 from pipeline.store.parquet import write_activations, write_few_values
 from pipeline.store.paths import activation_file

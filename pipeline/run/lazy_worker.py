@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from pipeline.run.heap import WorkerHeap, release_freed_memory
 from pipeline.run.work import Facts, Job, Outcome, Task, Worker
-from pipeline.store.whole_file import release_file_memory
+from pipeline.store.column_files.whole_file import release_file_memory
 from schemas.errors import IncompleteError, NeuronmillError
 
 

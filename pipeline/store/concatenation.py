@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store.column_source import NeuronMajor
+from pipeline.store.column_files.column_source import NeuronMajor
 from pipeline.store.parquet import ActivationReader, write_activations
 from pipeline.store.receipts import FileEntry
 from pipeline.store.storage import Storage

@@ -8,7 +8,7 @@ Activation files have one column per neuron and one row group, so that a neuron'
 - ``float32``: FLOAT, BYTE_STREAM_SPLIT and zstd;
 - few distinct values a neuron (a dump in ``int8``): ``float16`` values as FLOAT, dictionary-encoded and zstd.
 
-All but the last are put together by :mod:`pipeline.store.column_file`.
+All but the last are put together by :mod:`pipeline.store.column_files.column_file`.
 
 Files of few values a row are in :mod:`pipeline.store.sparse`; :class:`ActivationReader` reads both alike.
 
@@ -30,11 +30,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.store.column_file import SPLIT_FLOAT, float16_kind, write_columns
-from pipeline.store.column_source import ColumnSource, RowMajor
+from pipeline.store.column_files.column_file import SPLIT_FLOAT, float16_kind, write_columns
+from pipeline.store.column_files.column_source import ColumnSource, RowMajor
+from pipeline.store.column_files.plain_columns import read_plain_columns
 from pipeline.store.footer import ActivationFooter, Reduction
 from pipeline.store.parquet_file import unreadable, write_parquet, writing
-from pipeline.store.plain_columns import read_plain_columns
 from pipeline.store.receipts import FileEntry
 from pipeline.store.sparse import read_sparse
 from pipeline.store.storage import Storage

@@ -12,8 +12,8 @@ import pytest
 from pipeline.run import heap
 from pipeline.run.heap import WorkerHeap, release_freed_memory
 from pipeline.run.local_executor import LocalExecutor
-from pipeline.store import whole_file
-from pipeline.store.whole_file import file_memory
+from pipeline.store.column_files import whole_file
+from pipeline.store.column_files.whole_file import file_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")

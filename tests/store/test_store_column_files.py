@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.store import write_activations
-from pipeline.store.column_source import NeuronMajor, RowMajor
-from pipeline.store.pages import page_header
-from pipeline.store.split_pages import SplitPages
+from pipeline.store.column_files.column_source import NeuronMajor, RowMajor
+from pipeline.store.column_files.pages import page_header
+from pipeline.store.column_files.split_pages import SplitPages
 from schemas.errors import StoreError
 
 LONGEST_BLOCK = 1 << 17

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.store.column_file import PLAIN_FLOAT16, write_columns
-from pipeline.store.column_source import NeuronMajor
-from pipeline.store.plain_columns import read_plain_columns
-from pipeline.store.thrift_compact import varint, zigzag
+from pipeline.store.column_files.column_file import PLAIN_FLOAT16, write_columns
+from pipeline.store.column_files.column_source import NeuronMajor
+from pipeline.store.column_files.plain_columns import read_plain_columns
+from pipeline.store.column_files.thrift_compact import varint, zigzag
 
 
 def bits(rng, n_neurons, n_rows):

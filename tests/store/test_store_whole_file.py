@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.store import whole_file
-from pipeline.store.whole_file import file_memory, release_file_memory, write_whole
+from pipeline.store.column_files import whole_file
+from pipeline.store.column_files.whole_file import file_memory, release_file_memory, write_whole
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 511, 4095, 4096, 4097, 10_000, 1 << 20])

@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.store.huffman_code import MAX_BITS, code_lengths
-from pipeline.store.zstd_blocks import BLOCK_HEADER_BYTES, COMPRESSED, LARGEST_BLOCK, RAW, RUN, write_block
+from pipeline.store.column_files.huffman_code import MAX_BITS, code_lengths
+from pipeline.store.column_files.zstd_blocks import BLOCK_HEADER_BYTES, COMPRESSED, LARGEST_BLOCK, RAW, RUN, write_block
 
 
 def written(stream):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import kernel
-from pipeline.store.huffman_code import (
+from pipeline.store.column_files.huffman_code import (
     MAX_BITS,
     MAX_DESCRIPTION,
     MAX_TRIED,

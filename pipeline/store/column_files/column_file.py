@@ -2,7 +2,8 @@
 
 The content is what a Parquet library writes; only the way is shorter. Uncompressed values go from the rows of the model
 straight to their place in the file, in one transposition, and the pages can be read back the same way
-(:mod:`pipeline.store.plain_columns`). Row ids that count up by one take 5 bytes per 128 (DELTA_BINARY_PACKED).
+(:mod:`pipeline.store.column_files.plain_columns`). Row ids that count up by one take 5 bytes per 128
+(DELTA_BINARY_PACKED).
 
 Format: https://github.com/apache/parquet-format (``parquet.thrift``), encoded in Thrift's compact protocol.
 """
@@ -19,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store.column_source import ColumnSource
-from pipeline.store.pages import PageWriter, WholePages, frames, page_header
-from pipeline.store.split_pages import SplitPages
-from pipeline.store.thrift_compact import (
+from pipeline.store.column_files.column_source import ColumnSource
+from pipeline.store.column_files.pages import PageWriter, WholePages, frames, page_header
+from pipeline.store.column_files.split_pages import SplitPages
+from pipeline.store.column_files.thrift_compact import (
     Value,
     binary,
     encoded_structures,
@@ -34,7 +35,7 @@ from pipeline.store.thrift_compact import (
     varints,
     zigzag,
 )
-from pipeline.store.whole_file import Written, file_memory, write_whole
+from pipeline.store.column_files.whole_file import Written, file_memory, write_whole
 
 _MAGIC = b"PAR1"
 _CREATED_BY = b"neuronmill"

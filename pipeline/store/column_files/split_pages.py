@@ -3,8 +3,8 @@
 BYTE_STREAM_SPLIT puts the first bytes of all values one after the other, then the second bytes, and so on. Of
 activations only the last stream, sign and exponent, is compressible, to about a third, and that by its frequencies
 alone. A page is therefore one Zstandard frame whose blocks are made stream by stream: *run* (all zero: the lower half
-of bfloat16), *raw* (noise), and in the end *entropy coded* (:mod:`pipeline.store.zstd_blocks`). Any reader of Zstandard
-takes it.
+of bfloat16), *raw* (noise), and in the end *entropy coded* (:mod:`pipeline.store.column_files.zstd_blocks`). Any reader
+of Zstandard takes it.
 
 Frame format: RFC 8878 (https://www.rfc-editor.org/rfc/rfc8878), section 3.1.1.
 """
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiled import kernel
-from pipeline.store.pages import Bytes, PageHeader, Sizes, frames, write_frames
-from pipeline.store.zstd_blocks import (
+from pipeline.store.column_files.pages import Bytes, PageHeader, Sizes, frames, write_frames
+from pipeline.store.column_files.zstd_blocks import (
     BLOCK_HEADER_BYTES,
     LARGEST_BLOCK,
     RAW,
@@ -51,7 +51,7 @@ class SplitPages:
         )
 
     def write(self, columns: npt.NDArray[Any], header: PageHeader, out: Bytes, at: int, sizes: Sizes) -> int:
-        """See :class:`~pipeline.store.pages.PageWriter`; ``columns``: float32, or bits of bfloat16."""
+        """See :class:`~pipeline.store.column_files.pages.PageWriter`; ``columns``: float32, or bits of bfloat16."""
         if self._is_noise:
             before, after = (np.frombuffer(part, np.uint8) for part in header)
             bits = columns.view(f"u{columns.itemsize}")

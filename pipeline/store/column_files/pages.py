@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from pipeline.store.thrift_compact import i32, structure, zigzag
+from pipeline.store.column_files.thrift_compact import i32, structure, zigzag
 
 Bytes = npt.NDArray[np.uint8]
 Sizes = npt.NDArray[np.int64]

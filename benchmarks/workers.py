@@ -115,6 +115,7 @@ def main() -> None:
         "local, 1": Side(ExecutorConfig(threads=1), 1),
         "Ray, 1": Side(ExecutorConfig(kind="ray", threads=1), 1),
         "Ray, 2": Side(ExecutorConfig(kind="ray", workers=2, threads=1), 2),
+        "local, 2": Side(ExecutorConfig(workers=2, threads=1), 2),
         "local, 1 on two cores": Side(ExecutorConfig(threads=1), 2),
         "Ray, 1 on two cores": Side(ExecutorConfig(kind="ray", threads=1), 2),
     }
@@ -138,6 +139,7 @@ def main() -> None:
             **{f"{name}: rows/s": f"{value:,.0f}" for name, value in median.items()},
             "Ray ÷ local, one worker": f"{median['Ray, 1'] / median['local, 1']:.3f} on one core, "
             f"{median['Ray, 1 on two cores'] / median['local, 1 on two cores']:.3f} on two",
+            "Ray ÷ local, two workers": f"{median['Ray, 2'] / median['local, 2']:.3f}",
             "two Ray workers ÷ one": f"{median['Ray, 2'] / median['Ray, 1']:.2f}",
             "bare forward, two processes ÷ one": f"{limit[2] / limit[1]:.2f} ({limit[1]:,.0f} tokens/s each alone)",
         }

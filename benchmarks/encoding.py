@@ -10,7 +10,8 @@ pyarrow    the same content by pyarrow: transposed by numpy, one array a neuron,
            then synced and read back for the checksum
 
 Printed are megabytes of values per CPU second and per second, and, as limits, what one core copies and hashes and what
-the disk takes. Medians of all rounds.
+the disk takes; then the two steps that are compiled, in nanoseconds a value beside what does the same without them:
+the transposition (numpy) and the pages of bfloat16 (Zstandard's first level). Medians of all rounds.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.inputs import show
 from benchmarks.limits import cached_disk_rate, disk_rate, touch_rate
+from pipeline.store.column_files.column_source import RowMajor
+from pipeline.store.column_files.pages import WholePages, page_header
+from pipeline.store.column_files.split_pages import SplitPages
 from pipeline.store.parquet import write_activations
 from schemas.config import ValueDtype
 
@@ -92,6 +96,49 @@ def taken(write: Callable[[Path, npt.NDArray[Any], ValueDtype], None], path: Pat
     return Taken(wall, cpu, n_bytes)
 
 
+def steps(values: npt.NDArray[np.uint16], rounds: int) -> dict[str, str]:
+    """CPU nanoseconds a value of transposing bits of bfloat16 (T, N) and of making pages of them, and other ways."""
+    n_rows, n_neurons = values.shape
+    places, columns = np.random.default_rng(0).permutation(n_rows), slice(128)
+    source, chunk = RowMajor(values, places), np.empty((columns.stop, n_rows), np.uint16)
+    source.copy(columns, chunk)
+    wide = np.empty((n_neurons, n_rows), np.uint16)
+    floats = (chunk.astype(np.uint32) << np.uint32(16)).view(np.uint8).reshape(len(chunk), n_rows, 4)
+    header, sizes = page_header(4 * n_rows, n_rows, 9), np.empty((len(chunk), 2), np.int64)
+    out = np.zeros(8 * chunk.size + 1024 * len(chunk), np.uint8)
+
+    def by_numpy(into: npt.NDArray[np.uint16], part: slice) -> None:
+        for first in range(0, n_rows, 256):
+            into[:, first : first + 256] = values[places[first : first + 256], part].T
+
+    def by_zstandard() -> None:
+        streams = np.ascontiguousarray(floats.transpose(0, 2, 1)).reshape(len(chunk), -1)
+        WholePages().write(streams, header, out, 0, sizes)
+
+    def nanoseconds(action: Callable[[], object], n_values: int) -> float:
+        taken = []
+        for _ in range(rounds + 1):
+            start = time.process_time()
+            action()
+            taken.append(time.process_time() - start)
+        return statistics.median(taken[1:]) / n_values * 1e9
+
+    writer = SplitPages(chunk)
+    ways: dict[str, tuple[Callable[[], object], Callable[[], object], int]] = {
+        "transposing 128 neurons": (lambda: source.copy(columns, chunk), lambda: by_numpy(chunk, columns), chunk.size),
+        "transposing all": (
+            lambda: source.copy(slice(n_neurons), wide),
+            lambda: by_numpy(wide, slice(None)),
+            values.size,
+        ),
+        "pages of bfloat16": (lambda: writer.write(chunk, header, out, 0, sizes), by_zstandard, chunk.size),
+    }
+    return {
+        name: f"{nanoseconds(ours, n):.2f} ns a value, without the kernel {nanoseconds(other, n):.2f}"
+        for name, (ours, other, n) in ways.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4096)
@@ -114,6 +161,7 @@ def main() -> None:
                 "the disk, through it and synced": f"{cached_disk_rate(folder) / 1e6:,.0f} MB/s",
             }
         )
+    show(steps(model_like(options.rows, options.neurons, "bfloat16"), 5 * options.rounds))
 
 
 def report(dtype: ValueDtype, values: npt.NDArray[Any], found: dict[str, list[Taken]]) -> None:

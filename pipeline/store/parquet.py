@@ -168,8 +168,8 @@ def write_few_values(
     Its column becomes a dictionary and about one byte a value; as FLOAT, since FLOAT16 dictionaries are of one size and
     slower to write and to read. ``reduction`` says what was lost on the way to these values.
     """
-    source = _checked_block(path, values, row_ids, "float16")
-    names = _names(first_neuron, source.shape[0])
+    _checked_block(path, values, row_ids, "float16")
+    names = _names(first_neuron, values.shape[1])
     metadata = ActivationFooter("float16", reduction=reduction).to_metadata()
     columns = np.ascontiguousarray(values.T).view(np.float16).astype(np.float32)
     arrays: list[Any] = [pa.array(row_ids, type=pa.int64()), *(value_array(column, "float32") for column in columns)]

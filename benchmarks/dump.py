@@ -5,7 +5,7 @@
 Measured in turn, round by round, on the same sentences with the same model (MiniLM-L6) in one process, for each number
 of compute threads:
 
-bare       the forward pass alone on the dump's own length-sorted batches: the limit of any dump
+bare       the forward pass alone on the dump's own batches: the limit of any dump
 dump       all layers of resid and mlp captured, written as Parquet, committed with receipts, by the executor
 capture    the forward pass with all rows captured, nothing written: its CPU seconds
 encode     the writing alone, of rows that are there already: its CPU seconds
@@ -35,8 +35,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.inputs import LEE, MINILM, line_config, planned, sentence_texts, show, write_lines
 from benchmarks.limits import disk_rate, touch_rate
-from pipeline.extract.batch import make_batch
-from pipeline.extract.sequences import make_batches
+from pipeline.extract.batching import batches_of, model_inputs
 from pipeline.run.dump import DumpWorker, read_sequences
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.plan_record import Plan
@@ -103,11 +102,12 @@ class Side:
         """Seconds, and CPU seconds, of the forward pass alone on the dump's batches."""
         loaded = self.worker.extractor.loaded
         budget, pad = self.plan.capture.token_budget, loaded.info.pad_token_id
-        batches = [make_batch(s, chosen, pad) for s in self.sequences for chosen in make_batches(s.lengths, budget)]
+        packing = self.plan.capture.packing
+        batches = [batch for s in self.sequences for batch in batches_of(s, budget, pad, packing=packing)]
         start, cpu = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             for batch in batches:
-                loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+                loaded.module(**model_inputs(loaded, batch))
         return time.perf_counter() - start, time.process_time() - cpu
 
     def capture_and_encode(self) -> tuple[float, float]:

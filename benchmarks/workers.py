@@ -24,8 +24,7 @@ import torch
 
 from benchmarks.dump import ROWS_PER_SHARD
 from benchmarks.inputs import LEE, MINILM, line_config, planned, sentence_texts, show, write_lines
-from pipeline.extract.batch import make_batch
-from pipeline.extract.sequences import make_batches
+from pipeline.extract.batching import batches_of, model_inputs
 from pipeline.run.dump import DumpJob, open_extractor, read_sequences
 from pipeline.run.executors import make_executor
 from pipeline.run.plan_record import Plan
@@ -79,14 +78,13 @@ def _forward(store_url: str, plan: Plan, seconds: float, rates: multiprocessing.
     extractor = open_extractor(plan)
     sequences = read_sequences(Store.open(store_url), plan, plan.shards[0])
     pad = extractor.loaded.info.pad_token_id
-    chosen = make_batches(sequences.lengths, plan.capture.token_budget)
-    batches = [make_batch(sequences, part, pad) for part in chosen]
+    batches = batches_of(sequences, plan.capture.token_budget, pad, packing=plan.capture.packing)
     n_rows, start = 0, time.perf_counter()
     with torch.inference_mode():
         while time.perf_counter() - start < seconds:
-            for batch, part in zip(batches, chosen, strict=True):
-                extractor.loaded.module(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-                n_rows += int(sequences.lengths[part].sum())
+            for batch in batches:
+                extractor.loaded.module(**model_inputs(extractor.loaded, batch))
+                n_rows += len(batch.row)
     rates.put(n_rows / (time.perf_counter() - start))
 
 

@@ -191,10 +191,10 @@ class DumpConfig(Section):
     """Memory for the activations of one worker: a shard that is computed, one that is written meanwhile, and one
     layer as a file for each thread that writes."""
     token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
-    """Padded tokens per batch; by default 2,048 on a CPU and 32,768 on a GPU. `auto` takes the fastest of a measured
+    """Padded tokens per batch; by default 1,024 on a CPU and 32,768 on a GPU. `auto` takes the fastest of a measured
     few, which the plan then freezes: two plans may come to different ones, and with that to different last bits."""
-    packing: bool = False
-    """Put several sequences into one row of a batch, where the architecture takes a block-diagonal mask."""
+    packing: bool | None = None
+    """Several short sentences in one line of a batch, kept apart by a mask; by default where the model takes it."""
 
     @property
     def tunes_token_budget(self) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
-from pipeline.extract.batch import Batch, make_batch, make_packed_batch
+from pipeline.extract.batch import Batch
+from pipeline.extract.batching import batches_of, model_inputs
 from pipeline.extract.capture import Capture, Target
 from pipeline.extract.model import LoadedModel
-from pipeline.extract.packing import block_mask, pack_lines
 from pipeline.extract.row_table import RowTable
 from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sae import Sae
-from pipeline.extract.sequences import Sequences, make_batches
+from pipeline.extract.sequences import Sequences
 from pipeline.extract.staging import StagedBatch, Staging
 from pipeline.extract.storage_dtype import Bits, storage_dtype
 from schemas.errors import ActivationError, ModelError
@@ -92,11 +91,12 @@ class Extractor:
             self.token_budget_used = max(longest, self.token_budget_used // 2)
 
     def _extract(self, sequences: Sequences, token_budget: int) -> dict[Target, Rows]:
+        batches = batches_of(sequences, token_budget, self.loaded.info.pad_token_id, packing=self._packing)
+        room = sum(batch.n_places for batch in batches)
         tables = {
-            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences, self.memory)
+            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences, self.memory, room)
             for target in self._targets
         }
-        batches = self._batches(sequences, token_budget)
         run = self._on_gpu if self.loaded.device.type == "cuda" else self._on_cpu
         with torch.inference_mode():
             run(batches, tables)
@@ -107,28 +107,6 @@ class Extractor:
         sae = self._saes.get(target)
         width = self.loaded.info.widths[target[0]] if sae is None else sae.w_enc.shape[1]
         return self._neurons.get(target[0], (range(width),))
-
-    def _batches(self, sequences: Sequences, token_budget: int) -> list[Batch]:
-        # a sequence without any row (only special tokens, at word unit) need not run
-        has_row = np.concatenate([[0], np.cumsum(sequences.token_row >= 0)])[sequences.offsets]
-        used = np.flatnonzero(np.diff(has_row))
-        lengths, pad = sequences.lengths[used], self.loaded.info.pad_token_id
-        if self._packing:
-            packed = [[used[line].tolist() for line in lines] for lines in pack_lines(lengths, token_budget)]
-            return [make_packed_batch(sequences, lines, pad) for lines in packed]
-        return [make_batch(sequences, used[chosen], pad) for chosen in make_batches(lengths, token_budget)]
-
-    def _forward(self, capture: Capture, batch: Batch) -> None:
-        """The batch through the model, on its device."""
-        device = self.loaded.device
-        ids = batch.input_ids.to(device, non_blocking=True)
-        if batch.position is None:
-            capture.forward(ids, batch.attention_mask.to(device, non_blocking=True))
-            return
-        info = self.loaded.info
-        dtype = next(self.loaded.module.parameters()).dtype
-        mask = block_mask(batch, is_causal=not info.is_bidirectional, dtype=dtype, device=device)
-        capture.forward(ids, mask, batch.position.to(device) + info.first_position)
 
     def _on_cpu(self, batches: list[Batch], tables: dict[Target, RowTable]) -> None:
         """Each batch is written as its layers are computed."""
@@ -144,7 +122,7 @@ class Extractor:
 
         with Capture(self.loaded.module, self.loaded.sites, self._captured, consume) as capture:
             for batch in batches:
-                self._forward(capture, batch)
+                capture.forward(**model_inputs(self.loaded, batch))
 
     def _reading(self, target: Target) -> list[Sae]:
         """Autoencoders that read this target."""
@@ -164,7 +142,7 @@ class Extractor:
         with Capture(self.loaded.module, self.loaded.sites, self._captured, consume) as capture:
             for batch in batches:
                 staging.begin(batch)
-                self._forward(capture, batch)
+                capture.forward(**model_inputs(self.loaded, batch))
                 staging.end()
                 if len(staging) == 2:
                     self._write(staging.pop(), tables)

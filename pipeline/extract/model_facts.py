@@ -8,7 +8,7 @@ from typing import Any
 from schemas.errors import ModelError
 
 #: Architectures (transformers' model types) whose every token sees the whole sequence.
-_BIDIRECTIONAL = frozenset(
+BIDIRECTIONAL = frozenset(
     {
         *("albert", "bert", "big_bird", "camembert", "canine", "convbert", "data2vec-text", "deberta", "deberta-v2"),
         *("distilbert", "electra", "ernie", "esm", "eurobert", "flaubert", "fnet", "funnel", "ibert", "layoutlm"),
@@ -39,7 +39,8 @@ class ModelInfo:
     id. ``path``: local folder. ``start_token_id``: what the decoder of an encoder–decoder reads first, None for other
     models. ``has_window``: its attention reaches a limited number of tokens back in some layers. ``first_position``:
     the number of a sequence's first position (RoBERTa counts from its padding on). ``attention``: transformers' name of
-    the implementation that computes it, `sdpa` wherever the architecture has that.
+    the implementation that computes it, `sdpa` wherever the architecture has that. ``is_turned``: its tokens see in the
+    other direction than those of its architecture do: a BERT built as a decoder, a Llama with ``is_causal: false``.
     """
 
     alias: str
@@ -58,6 +59,7 @@ class ModelInfo:
     has_window: bool = False
     first_position: int = 0
     attention: str | None = None
+    is_turned: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain values."""
@@ -74,7 +76,8 @@ class ModelInfo:
 
         Of an encoder–decoder: in its encoder.
         """
-        return self.architecture in _BIDIRECTIONAL or self.start_token_id is not None
+        sees_all = self.architecture in BIDIRECTIONAL or self.start_token_id is not None
+        return sees_all != self.is_turned
 
     @property
     def is_packable(self) -> bool:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from pipeline.extract.architecture import find_sites, is_encoder_decoder
 from pipeline.extract.capture import start_token
 from pipeline.extract.location import find_model, weight_files, weights_sha256
-from pipeline.extract.model_facts import ModelInfo
+from pipeline.extract.model_facts import BIDIRECTIONAL, ModelInfo
 from pipeline.extract.named_modules import named_sites, site_widths
 from pipeline.extract.site import Site
 from schemas.components import ModuleConfig
@@ -125,6 +125,7 @@ def describe_model(config: ModelConfig, modules: Sequence[ModuleConfig] = ()) ->
         has_window=_has_window(text),
         first_position=_first_position(model),
         attention=getattr(model.config, "_attn_implementation", None),
+        is_turned=_is_turned(model, text),
     )
 
 
@@ -159,6 +160,15 @@ def _has_window(text: Any) -> bool:
     if kinds:
         return kinds != {"full_attention"}
     return bool(getattr(text, "sliding_window", None)) and getattr(text, "use_sliding_window", True)
+
+
+def _is_turned(model: nn.Module, text: Any) -> bool:
+    """Whether the config turns the architecture's attention round; that of an encoder–decoder stays as it is."""
+    if is_encoder_decoder(model):
+        return False
+    if text.model_type in BIDIRECTIONAL:
+        return bool(getattr(text, "is_decoder", False))
+    return getattr(text, "is_causal", True) is False
 
 
 def _build_without_storage(config: ModelConfig, settings: Any) -> nn.Module:

@@ -11,40 +11,37 @@ import torch
 
 from pipeline.extract.batch import Batch
 
-#: Tokens of a line, unless a sequence of the batch is longer: room for several sentences, and short enough for
-#: attention over the whole line to stay cheap beside the rest of a block.
+#: Tokens of a line: room for several sentences, and short enough for attention over the whole line, and for the mask,
+#: to stay cheap beside the rest of a block. Longer sequences are not packed.
 LINE_LENGTH = 128
 
 
-def pack_lines(lengths: npt.NDArray[np.int64], token_budget: int) -> list[list[list[int]]]:
-    """Batches of lines of sequences: longest first, each into the first line with room (first fit decreasing).
+def line_length(token_budget: int) -> int:
+    """Tokens of a line: :data:`LINE_LENGTH`, or the budget of a batch where that is less."""
+    return min(LINE_LENGTH, token_budget)
 
-    ``lengths``: int64[W]. A batch has at most ``token_budget`` tokens, padding included, or one line. Every sequence
-    is in exactly one line.
+
+def pack_lines(lengths: npt.NDArray[np.int64], token_budget: int) -> list[list[list[int]]]:
+    """Batches of lines of sequences: longest first, each into the fullest line with room (best fit decreasing).
+
+    ``lengths``: int64[W], at most :func:`line_length`. A batch has at most ``token_budget`` tokens, padding included.
+    Every sequence is in exactly one line.
     """
-    order = np.argsort(-lengths, kind="stable").tolist()
+    longest = line_length(token_budget)
     lines: list[list[int]] = []
-    rooms: list[int] = []
-    sizes: list[int] = []
-    first_open = 0
-    for w in order:
+    with_room: list[list[int]] = [[] for _ in range(longest + 1)]
+    for w in np.argsort(-lengths, kind="stable").tolist():
         need = int(lengths[w])
-        at = next((i for i in range(first_open, len(lines)) if rooms[i] >= need), None)
-        if at is None:
-            at = len(lines)
+        room = next((room for room in range(need, longest) if with_room[room]), longest)
+        if with_room[room]:
+            number = with_room[room].pop()
+        else:
+            number = len(lines)
             lines.append([])
-            sizes.append(max(need, LINE_LENGTH))
-            rooms.append(sizes[at])
-        lines[at].append(w)
-        rooms[at] -= need
-        while first_open < len(lines) and rooms[first_open] == 0:
-            first_open += 1
-    batches, first = [], 0
-    while first < len(lines):
-        n_lines = max(1, token_budget // sizes[first])
-        batches.append(lines[first : first + n_lines])
-        first += n_lines
-    return batches
+        lines[number].append(w)
+        with_room[room - need].append(number)
+    n_lines = token_budget // longest
+    return [lines[first : first + n_lines] for first in range(0, len(lines), n_lines)]
 
 
 def block_mask(batch: Batch, *, is_causal: bool, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

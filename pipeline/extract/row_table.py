@@ -21,7 +21,8 @@ Ints = npt.NDArray[np.int64]
 class RowTable:
     """Rows (T, N) of one ``(component, layer)`` in the stored dtype, with every value checked as it is written.
 
-    ``neurons`` are those to keep of each token, N in all, ascending ranges; ``memory`` is where the rows go.
+    ``neurons`` are those to keep of each token, N in all, ascending ranges; ``memory`` is where the rows go, and
+    ``n_places`` how many there is room for (T at least): those of all batches.
     :meth:`write` and :meth:`write_rows` raise :class:`~schemas.errors.ActivationError` for a value that is not finite
     in the stored dtype.
     """
@@ -34,6 +35,7 @@ class RowTable:
         pooling: str | None,
         sequences: Sequences,
         memory: RowMemory,
+        n_places: int = 0,
     ) -> None:
         self._target = target
         self._neurons = tuple(neurons)
@@ -41,14 +43,15 @@ class RowTable:
         self._numbers = [neuron for piece in self._neurons for neuron in piece]
         n_neurons = len(self._numbers)
         row_bytes, dtype = n_neurons * storage.torch_dtype.itemsize, storage.torch_dtype
-        self._memory = memory.take(sequences.n_rows, row_bytes)
-        self._rows = self._memory[: sequences.n_rows * row_bytes].view(dtype).view(sequences.n_rows, n_neurons)
-        self._places = np.full(sequences.n_rows, -1, np.int64)
-        self._n_written = 0
         self._pool = None
         if pooling in POOLINGS:
             n_tokens = np.bincount(sequences.token_row[sequences.token_row >= 0], minlength=sequences.n_rows)
             self._pool = RowPool(pooling, n_tokens, spanning_rows(sequences), n_neurons)
+        n_places = sequences.n_rows if self._pool else max(n_places, sequences.n_rows)
+        self._memory = memory.take(n_places, row_bytes)
+        self._rows = self._memory[: n_places * row_bytes].view(dtype).view(n_places, n_neurons)
+        self._places = np.full(sequences.n_rows, -1, np.int64)
+        self._n_used = 0
 
     @property
     def staged_dtype(self) -> torch.dtype:
@@ -64,14 +67,26 @@ class RowTable:
         """Write the rows of ``batch`` from CPU ``activations`` (B, S, all neurons)."""
         flat = self.select(activations)
         flat = flat.reshape(-1, flat.shape[-1])
-        if self._pool is None:
-            # one conversion and one check of the whole batch; selecting rows afterwards moves half the bytes
-            stored = self._storage.converted(flat)
-            if self._storage.is_finite(stored):
-                torch.index_select(stored, 0, batch.source, out=self._next(batch.row))
-                return
-            # padding may hold anything: only tokens with a row decide
+        if self._pool is None and (self._write_all(flat, batch) if batch.is_dense else self._write_chosen(flat, batch)):
+            return
         self.write_rows(flat.index_select(0, batch.source), batch)
+
+    def _write_all(self, flat: torch.Tensor, batch: Batch) -> bool:
+        """Write all tokens of a dense batch; False if one is not finite, as padding may be: rows alone decide."""
+        start, end = self._n_used, self._n_used + len(flat)
+        if not self._storage.is_finite(self._rows[start:end].copy_(flat)):
+            return False
+        self._places[batch.row] = start + batch.source.numpy()
+        self._n_used = end
+        return True
+
+    def _write_chosen(self, flat: torch.Tensor, batch: Batch) -> bool:
+        """Write the tokens with a row; False as above. Choosing them when they are converted moves half the bytes."""
+        stored = self._storage.converted(flat)
+        if not self._storage.is_finite(stored):
+            return False
+        torch.index_select(stored, 0, batch.source, out=self._next(batch.row))
+        return True
 
     def write_rows(self, tokens: torch.Tensor, batch: Batch) -> None:
         """Write the rows of ``batch`` from its selected ``tokens`` (n, N) on the CPU, ordered as ``source``."""
@@ -86,23 +101,24 @@ class RowTable:
         if self._pool is not None:
             rows, pooled = self._pool.rest()
             self._append(rows, torch.from_numpy(pooled))
-        if self._n_written != len(self._places):
+        n_written = int((self._places >= 0).sum())
+        if n_written != len(self._places):
             component, layer = self._target
             raise ActivationError(
-                f"{component} layer {layer}: the forward pass gave {self._n_written} of {len(self._places)} rows; "
+                f"{component} layer {layer}: the forward pass gave {n_written} of {len(self._places)} rows; "
                 "this is a defect of neuronmill, please report it"
             )
         return Rows(self._storage.bits(self._rows), self._places, self._memory)
 
     def restart(self) -> None:
         """Forget what was written."""
-        self._n_written = 0
+        self._n_used = 0
 
     def _next(self, rows: Ints) -> torch.Tensor:
         """Where the values of the next ``rows`` go."""
-        start, self._n_written = self._n_written, self._n_written + len(rows)
-        self._places[rows] = np.arange(start, self._n_written)
-        return self._rows[start : self._n_written]
+        start, self._n_used = self._n_used, self._n_used + len(rows)
+        self._places[rows] = np.arange(start, self._n_used)
+        return self._rows[start : self._n_used]
 
     def _append(self, rows: Ints, values: torch.Tensor) -> None:
         self._next(rows).copy_(self._storage.checked(values, *self._target, self._numbers))

@@ -46,7 +46,7 @@ from schemas.section import Section
 MAX_ROWS_PER_SHARD = 131_072
 MIN_ROWS_PER_SHARD = 256
 #: Padded tokens per batch unless the config says otherwise: what fits the caches of a CPU, and what fills a GPU.
-TOKEN_BUDGETS = {"cpu": 2048, "cuda": 32_768}
+TOKEN_BUDGETS = {"cpu": 1024, "cuda": 32_768}
 
 
 def choose_capture(
@@ -83,7 +83,7 @@ def choose_capture(
         sample=RowSample(**dump.sample.model_dump()) if dump.sample else None,
         neurons=choice.neurons,
         saes={name: facts.sha256 for name, facts in saes.items()},
-        packing=dump.packing,
+        packing=info.is_packable if dump.packing is None else dump.packing,
     )
 
 

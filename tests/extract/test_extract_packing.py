@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from tiny_models import save_model
 
 from pipeline.extract.batch import make_packed_batch
+from pipeline.extract.batching import batches_of
 from pipeline.extract.extractor import Extractor
 from pipeline.extract.model import load_model
 from pipeline.extract.model_facts import ModelInfo
-from pipeline.extract.packing import LINE_LENGTH, block_mask, pack_lines
+from pipeline.extract.packing import LINE_LENGTH, block_mask, line_length, pack_lines
 from pipeline.extract.sequences import Sequences
+from schemas.config import ModelConfig
 
 TARGETS = [("resid", 0), ("resid", 2), ("mlp", 1), ("head", 2), ("key", 1)]
 
@@ -30,14 +33,15 @@ def _sequences(seed: int = 0, n: int = 40) -> Sequences:
     return Sequences(ids, offsets, np.arange(offsets[-1]), int(offsets[-1]))
 
 
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
+@given(st.lists(st.integers(1, 128), max_size=60), st.integers(1, 2000))
 def test_every_sequence_is_in_one_line_with_room_for_it(lengths: list[int], budget: int) -> None:
+    lengths = [min(length, line_length(budget)) for length in lengths]
     batches = pack_lines(np.array(lengths, dtype=np.int64), budget)
     assert sorted(w for lines in batches for line in lines for w in line) == list(range(len(lengths)))
     for lines in batches:
         sums = [sum(lengths[w] for w in line) for line in lines]
-        assert len(lines) * max(sums) <= budget or len(lines) == 1
-        assert max(sums) <= max(LINE_LENGTH, *(lengths[w] for line in lines for w in line))
+        assert len(lines) * max(sums) <= budget
+        assert max(sums) <= LINE_LENGTH
 
 
 def test_lines_are_well_filled() -> None:
@@ -84,6 +88,48 @@ def test_eager_attention_takes_packed_batches_too(tmp_path: Path) -> None:
     loaded.module.set_attn_implementation("eager")
     found = Extractor(loaded, TARGETS, "float32", 512, packing=True).extract(sequences)
     np.testing.assert_allclose(found["resid", 2], expected["resid", 2], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "turn"), [("bert", {"is_decoder": True}), ("llama", {"is_causal": False})])
+def test_a_model_whose_attention_is_turned_round_is_packed_that_way(
+    tmp_path: Path, architecture: str, turn: dict[str, bool]
+) -> None:
+    usual = load_model(save_model(tmp_path, architecture), threads=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | turn))
+    turned = load_model(ModelConfig(name=str(tmp_path), device="cpu"), threads=1)
+    assert turned.info.is_bidirectional != usual.info.is_bidirectional
+    sequences = _sequences()
+    expected = Extractor(turned, TARGETS, "float32", 1).extract(sequences)
+    found = Extractor(turned, TARGETS, "float32", 512, packing=True).extract(sequences)
+    other = Extractor(usual, TARGETS, "float32", 1).extract(sequences)
+    for target in TARGETS:
+        np.testing.assert_allclose(found[target], expected[target], rtol=1e-3, atol=1e-4)
+    assert not np.allclose(other["resid", 2], expected["resid", 2], atol=1e-2)
+
+
+def test_long_sequences_and_lines_of_one_are_not_packed() -> None:
+    lengths = np.array([200, 130, 128, 100, 90, 60, 20])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    sequences = Sequences(np.zeros(offsets[-1], np.int32), offsets, np.arange(offsets[-1]), int(offsets[-1]))
+    batches = batches_of(sequences, 256, 0, packing=True)
+    shapes = [(tuple(batch.input_ids.shape), batch.segment is not None) for batch in batches]
+    assert shapes == [((1, 200), False), ((1, 130), False), ((2, 128), True), ((2, 90), False)]
+    rows = np.concatenate([batch.row for batch in batches])
+    assert sorted(rows.tolist()) == list(range(sequences.n_rows))
+
+
+@given(st.lists(st.integers(1, 200), max_size=40), st.integers(1, 600), st.booleans())
+def test_batches_hold_every_row_once_within_the_budget(lengths: list[int], budget: int, packing: bool) -> None:
+    offsets = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
+    n_tokens = int(offsets[-1])
+    sequences = Sequences(np.zeros(n_tokens, np.int32), offsets, np.arange(n_tokens), n_tokens)
+    batches = batches_of(sequences, budget, 0, packing=packing)
+    assert sorted(row for batch in batches for row in batch.row.tolist()) == list(range(n_tokens))
+    for batch in batches:
+        assert batch.input_ids.numel() <= budget or len(batch.input_ids) == 1
+        assert batch.n_places >= len(batch.row)
+        assert 15 * batch.n_places <= 16 * len(batch.row)
 
 
 def test_bfloat16_models_take_packed_batches(tmp_path: Path) -> None:

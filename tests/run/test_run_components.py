@@ -207,7 +207,7 @@ def test_what_defines_a_component_is_in_the_fingerprint(few: Inputs, tmp_path: P
         {"saes": [{**sae, "k": 7}]},
         {"saes": [{**sae, "activation": "relu", "k": None}]},
         {"saes": [{**sae, "layer": 1}]},
-        {"packing": True},
+        {"packing": False},
     ]
     runs = [
         plan_only(few.config(tmp_path / f"store{i}", dump=base | change, concepts=labels)).plan

@@ -148,7 +148,7 @@ def test_the_run_says_how_it_computed(finished):
         "device": "cpu",
         "threads": capture.threads,
         "token_budget": capture.token_budget,
-        "packing": False,
+        "packing": True,
     }
     assert loaded.module.config._attn_implementation == "sdpa"
 

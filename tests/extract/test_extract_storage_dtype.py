@@ -84,3 +84,14 @@ def test_no_rows_and_unknown_dtypes() -> None:
     assert to_storage(torch.zeros(0, 4), "float16").shape == (0, 4)
     with pytest.raises(ValueError, match="dtype must be one of float16, bfloat16, float32; got 'int8'"):
         storage_dtype("int8")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("bad", [[], [float("nan")], [float("inf")], [float("-inf")], [float("inf"), float("-inf")]])
+def test_what_is_not_finite_shows_in_any_row_and_sums_that_overflow_do_not(dtype: str, bad: list[float]) -> None:
+    storage = storage_dtype(dtype)
+    for filler in (0.0, -1.0, torch.finfo(storage.torch_dtype).max):
+        for row in (0, 6):
+            values = torch.full((7, 300), filler, dtype=storage.torch_dtype)
+            values[row, 1 : 1 + len(bad)] = torch.tensor(bad, dtype=storage.torch_dtype)
+            assert storage.is_finite(values) == (not bad)

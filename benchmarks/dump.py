@@ -29,6 +29,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
@@ -62,13 +63,13 @@ class Side:
     """One planned dump, open: its worker, and the sequences of all shards."""
 
     def __init__(
-        self, lines: Path, folder: Path, model: str, threads: int, compute: str, dtype: str, rows_per_shard: int
+        self, lines: Path, folder: Path, model: str, threads: int, compute: str, dtype: str, cut: dict[str, Any]
     ) -> None:
         config = line_config(
             lines,
             folder / f"store-{compute}-{dtype}-{threads}",
             model,
-            dump={"rows_per_shard": rows_per_shard, "dtype": dtype},
+            dump={**cut, "dtype": dtype},
             model={"compute_dtype": compute},
             executor={"threads": threads},
         )
@@ -77,7 +78,7 @@ class Side:
         self.store, self.plan = planned(config)
         self.worker = DumpWorker(self.store, self.plan)
         self.sequences = [read_sequences(self.store, self.plan, shard) for shard in self.plan.shards]
-        self.n_bytes = 0
+        self.n_bytes = self.n_padded = 0
         self._round = 0
 
     def next_round(self) -> None:
@@ -108,6 +109,7 @@ class Side:
         with torch.inference_mode():
             for batch in batches:
                 loaded.module(**model_inputs(loaded, batch))
+        self.n_padded = sum(batch.input_ids.numel() for batch in batches)
         return time.perf_counter() - start, time.process_time() - cpu
 
     def capture_and_encode(self) -> tuple[float, float]:
@@ -146,10 +148,10 @@ def sentence_loop(texts: list[str], model: str, threads: int) -> float:
 
 
 def measure(
-    texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int, rows_per_shard: int
+    texts: list[str], lines: Path, folder: Path, model: str, threads: int, rounds: int, cut: dict[str, Any]
 ) -> None:
     sides = {
-        stored: Side(lines, folder, model, threads, compute, stored, rows_per_shard)
+        stored: Side(lines, folder, model, threads, compute, stored, cut)
         for compute, stored in (("float32", "float16"), ("bfloat16", "bfloat16"))
     }
     found: dict[str, list[dict[str, float]]] = {stored: [] for stored in sides}
@@ -188,6 +190,7 @@ def report(side: Side, median: dict[str, float], folder: Path) -> dict[str, str]
     return {
         "bare: rows/s, words/s": rates("bare"),
         "dump: rows/s, words/s": rates("dump"),
+        "padded tokens ÷ rows": f"{side.n_padded / plan.n_rows:.2f}",
         "dump ÷ bare": f"{ratio:.3f}",
         "seconds: bare, dump": f"{median['bare']:.2f}, {median['dump']:.2f}",
         "CPU s: bare, capture, encode": f"{median['bare cpu']:.2f}, {median['capture cpu']:.2f}, "
@@ -208,13 +211,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD)
+    parser.add_argument("--no-packing", action="store_true", help="every sentence has a line of its batch to itself")
+    parser.add_argument("--token-budget", type=int, help="padded tokens of a batch")
     options = parser.parse_args()
+    cut = {"rows_per_shard": options.rows_per_shard, "token_budget": options.token_budget}
+    if options.no_packing:
+        cut["packing"] = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = sentence_texts(options.corpus, options.sentences)
         lines = write_lines(texts, folder / "sentences.txt")
         for threads in options.threads:
-            measure(texts, lines, folder, options.model, threads, options.rounds, options.rows_per_shard)
+            measure(texts, lines, folder, options.model, threads, options.rounds, cut)
 
 
 if __name__ == "__main__":

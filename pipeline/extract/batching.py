@@ -8,7 +8,7 @@ import torch
 from pipeline.extract.batch import Batch, make_batch, make_packed_batch
 from pipeline.extract.model import LoadedModel
 from pipeline.extract.packing import block_mask, line_length, pack_lines
-from pipeline.extract.sequences import Sequences, make_batches
+from pipeline.extract.sequences import Sequences, make_batches, members_with_rows
 
 
 def batches_of(sequences: Sequences, token_budget: int, pad_token_id: int, *, packing: bool) -> list[Batch]:
@@ -17,9 +17,7 @@ def batches_of(sequences: Sequences, token_budget: int, pad_token_id: int, *, pa
     Sequences of similar length stand together, the longest first. With ``packing``, those that fit a line stand side by
     side in lines; where each has a line to itself, the batch is an ordinary one.
     """
-    # a sequence without any row (only special tokens, at word unit) need not run
-    has_row = np.concatenate([[0], np.cumsum(sequences.token_row >= 0)])[sequences.offsets]
-    used = np.flatnonzero(np.diff(has_row))
+    used = members_with_rows(sequences)
     fits = sequences.lengths[used] <= (line_length(token_budget) if packing else 0)
     long, short = used[~fits], used[fits]
     chosen = make_batches(sequences.lengths[long], token_budget)

@@ -90,10 +90,15 @@ def select_sequences(sequences: Sequences, members: npt.NDArray[np.int64]) -> Se
     )
 
 
-def with_rows(sequences: Sequences) -> Sequences:
-    """The sequences that have to be run: those with a token that goes into a row."""
+def members_with_rows(sequences: Sequences) -> npt.NDArray[np.int64]:
+    """Indices of the sequences that have to be run: a token of theirs goes into a row."""
     n_tokens = np.concatenate([[0], np.cumsum(sequences.token_row >= 0)])[sequences.offsets]
-    return select_sequences(sequences, np.flatnonzero(np.diff(n_tokens)))
+    return np.flatnonzero(np.diff(n_tokens))
+
+
+def with_rows(sequences: Sequences) -> Sequences:
+    """The sequences that have to be run."""
+    return select_sequences(sequences, members_with_rows(sequences))
 
 
 def make_batches(lengths: npt.NDArray[np.int64], token_budget: int) -> list[npt.NDArray[np.int64]]:

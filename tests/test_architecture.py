@@ -16,7 +16,7 @@ ALLOWED = {
     "pipeline.compiled": set(),
     "pipeline.corpus": {"schemas"},
     "pipeline.stats": {"pipeline.compiled", "schemas"},
-    "pipeline.extract": {"schemas"},
+    "pipeline.extract": {"pipeline.compiled", "schemas"},
     "pipeline.exchange": {"pipeline.corpus", "schemas"},
     "pipeline.search": {"pipeline.compiled", "pipeline.stats", "schemas"},
     "pipeline.store": {"pipeline.compiled", "pipeline.corpus", "schemas"},

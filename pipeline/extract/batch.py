@@ -12,9 +12,6 @@ from pipeline.extract.sequences import Sequences
 
 Ints = npt.NDArray[np.int64]
 
-#: A batch is dense if at most this fraction of its tokens has no row: so much more memory its rows take.
-_DENSE = 16
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -32,16 +29,6 @@ class Batch:
     row: Ints
     segment: torch.Tensor | None = None
     position: torch.Tensor | None = None
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether so few of the B · S tokens have no row that moving all takes less time than choosing."""
-        return _DENSE * (self.input_ids.numel() - len(self.row)) <= self.input_ids.numel()
-
-    @property
-    def n_places(self) -> int:
-        """Tokens whose activations are kept in memory: of a dense batch all, of another one those with a row."""
-        return self.input_ids.numel() if self.is_dense else len(self.row)
 
 
 def make_batch(sequences: Sequences, members: Ints, pad_token_id: int) -> Batch:

@@ -92,9 +92,8 @@ class Extractor:
 
     def _extract(self, sequences: Sequences, token_budget: int) -> dict[Target, Rows]:
         batches = batches_of(sequences, token_budget, self.loaded.info.pad_token_id, packing=self._packing)
-        room = sum(batch.n_places for batch in batches)
         tables = {
-            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences, self.memory, room)
+            target: RowTable(target, self._kept(target), self._storage, self._pooling, sequences, self.memory)
             for target in self._targets
         }
         run = self._on_gpu if self.loaded.device.type == "cuda" else self._on_cpu

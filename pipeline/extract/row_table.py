@@ -12,7 +12,7 @@ from pipeline.extract.batch import Batch
 from pipeline.extract.pooling import POOLINGS, RowPool, spanning_rows
 from pipeline.extract.rows_in_memory import RowMemory, Rows
 from pipeline.extract.sequences import Sequences
-from pipeline.extract.storage_dtype import StorageDtype
+from pipeline.extract.storage_dtype import Bits, StorageDtype
 from schemas.errors import ActivationError
 
 Ints = npt.NDArray[np.int64]
@@ -21,8 +21,7 @@ Ints = npt.NDArray[np.int64]
 class RowTable:
     """Rows (T, N) of one ``(component, layer)`` in the stored dtype, with every value checked as it is written.
 
-    ``neurons`` are those to keep of each token, N in all, ascending ranges; ``memory`` is where the rows go, and
-    ``n_places`` how many there is room for (T at least): those of all batches.
+    ``neurons`` are those to keep of each token, N in all, ascending ranges; ``memory`` is where the rows go.
     :meth:`write` and :meth:`write_rows` raise :class:`~schemas.errors.ActivationError` for a value that is not finite
     in the stored dtype.
     """
@@ -35,21 +34,20 @@ class RowTable:
         pooling: str | None,
         sequences: Sequences,
         memory: RowMemory,
-        n_places: int = 0,
     ) -> None:
         self._target = target
         self._neurons = tuple(neurons)
         self._storage = storage
         self._numbers = [neuron for piece in self._neurons for neuron in piece]
         n_neurons = len(self._numbers)
-        row_bytes, dtype = n_neurons * storage.torch_dtype.itemsize, storage.torch_dtype
         self._pool = None
         if pooling in POOLINGS:
             n_tokens = np.bincount(sequences.token_row[sequences.token_row >= 0], minlength=sequences.n_rows)
             self._pool = RowPool(pooling, n_tokens, spanning_rows(sequences), n_neurons)
-        n_places = sequences.n_rows if self._pool else max(n_places, sequences.n_rows)
-        self._memory = memory.take(n_places, row_bytes)
-        self._rows = self._memory[: n_places * row_bytes].view(dtype).view(n_places, n_neurons)
+        n_bytes = n_neurons * storage.numpy_dtype.itemsize
+        self._memory = memory.take(sequences.n_rows, n_bytes)
+        places = self._memory[: sequences.n_rows * n_bytes].numpy().view(storage.numpy_dtype)
+        self._rows: Bits = places.reshape(sequences.n_rows, n_neurons)
         self._places = np.full(sequences.n_rows, -1, np.int64)
         self._n_used = 0
 
@@ -67,40 +65,22 @@ class RowTable:
         """Write the rows of ``batch`` from CPU ``activations`` (B, S, all neurons)."""
         flat = self.select(activations)
         flat = flat.reshape(-1, flat.shape[-1])
-        if self._pool is None and (self._write_all(flat, batch) if batch.is_dense else self._write_chosen(flat, batch)):
-            return
-        self.write_rows(flat.index_select(0, batch.source), batch)
-
-    def _write_all(self, flat: torch.Tensor, batch: Batch) -> bool:
-        """Write all tokens of a dense batch; False if one is not finite, as padding may be: rows alone decide."""
-        start, end = self._n_used, self._n_used + len(flat)
-        if not self._storage.is_finite(self._rows[start:end].copy_(flat)):
-            return False
-        self._places[batch.row] = start + batch.source.numpy()
-        self._n_used = end
-        return True
-
-    def _write_chosen(self, flat: torch.Tensor, batch: Batch) -> bool:
-        """Write the tokens with a row; False as above. Choosing them when they are converted moves half the bytes."""
-        stored = self._storage.converted(flat)
-        if not self._storage.is_finite(stored):
-            return False
-        torch.index_select(stored, 0, batch.source, out=self._next(batch.row))
-        return True
+        if self._pool is None:
+            self._append(batch.row, flat, batch.source.numpy())
+        else:
+            self.write_rows(flat.index_select(0, batch.source), batch)
 
     def write_rows(self, tokens: torch.Tensor, batch: Batch) -> None:
         """Write the rows of ``batch`` from its selected ``tokens`` (n, N) on the CPU, ordered as ``source``."""
         if self._pool is None:
-            self._append(batch.row, tokens)
-            return
-        rows, pooled = self._pool.add(tokens.float().numpy(), batch.row)
-        self._append(rows, torch.from_numpy(pooled))
+            self._append(batch.row, tokens, np.arange(len(tokens)))
+        else:
+            self._append_pooled(*self._pool.add(tokens.float().numpy(), batch.row))
 
     def finish(self) -> Rows:
         """The finished rows: uint16 bits or float32 (T, N); call once, after the last batch."""
         if self._pool is not None:
-            rows, pooled = self._pool.rest()
-            self._append(rows, torch.from_numpy(pooled))
+            self._append_pooled(*self._pool.rest())
         n_written = int((self._places >= 0).sum())
         if n_written != len(self._places):
             component, layer = self._target
@@ -108,17 +88,18 @@ class RowTable:
                 f"{component} layer {layer}: the forward pass gave {n_written} of {len(self._places)} rows; "
                 "this is a defect of neuronmill, please report it"
             )
-        return Rows(self._storage.bits(self._rows), self._places, self._memory)
+        return Rows(self._rows, self._places, self._memory)
 
     def restart(self) -> None:
         """Forget what was written."""
         self._n_used = 0
 
-    def _next(self, rows: Ints) -> torch.Tensor:
-        """Where the values of the next ``rows`` go."""
-        start, self._n_used = self._n_used, self._n_used + len(rows)
-        self._places[rows] = np.arange(start, self._n_used)
-        return self._rows[start : self._n_used]
+    def _append(self, rows: Ints, values: torch.Tensor, source: Ints) -> None:
+        """The shard's ``rows`` are ``source`` of ``values``."""
+        start, end = self._n_used, self._n_used + len(rows)
+        self._storage.store(values, source, self._rows[start:end], self._target, self._numbers)
+        self._places[rows] = np.arange(start, end)
+        self._n_used = end
 
-    def _append(self, rows: Ints, values: torch.Tensor) -> None:
-        self._next(rows).copy_(self._storage.checked(values, *self._target, self._numbers))
+    def _append_pooled(self, rows: Ints, pooled: npt.NDArray[np.float32]) -> None:
+        self._append(rows, torch.from_numpy(pooled), np.arange(len(pooled)))

@@ -18,10 +18,10 @@ _SLACK = 16
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of one target: row r of the shard is ``bits[places[r]]``; ``places`` (T,) int64, ``bits`` (T or more, N).
+    """Rows of one target: row r of the shard is ``bits[places[r]]``; ``places`` (T,) int64, ``bits`` (T, N).
 
-    What lies between the rows is padding. Putting rows in order is left to who writes them: they are transposed there
-    anyway. ``memory`` is what ``bits`` is a view of.
+    Putting rows in order is left to who writes them: they are transposed there anyway. ``memory`` is what ``bits`` is
+    a view of.
     """
 
     bits: Bits

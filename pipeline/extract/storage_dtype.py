@@ -7,16 +7,33 @@ Rounding is to nearest, ties to even.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.extract.row_kernels import bfloat16_rows, float16_rows, same_rows16, same_rows32
 from schemas.errors import ActivationError
 
 Bits = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+#: A kernel of :mod:`pipeline.extract.row_kernels`, and the largest magnitude, as its bits, that it leaves finite.
+_Kernel = tuple[Callable[[npt.NDArray[Any], Ints, npt.NDArray[Any]], int], int]
+
+_FROM_SAME: dict[torch.dtype, _Kernel] = {
+    torch.float16: (same_rows16, 0x7BFF),
+    torch.bfloat16: (same_rows16, 0x7F7F),
+    torch.float32: (same_rows32, 0x7F7FFFFF),
+}
+_FROM_FLOAT32: dict[torch.dtype, _Kernel] = {
+    torch.float16: (float16_rows, 0x477FEFFF),
+    torch.bfloat16: (bfloat16_rows, 0x7F7F7FFF),
+    torch.float32: (same_rows32, 0x7F7FFFFF),
+}
 
 
 @dataclass(frozen=True)
@@ -25,45 +42,38 @@ class StorageDtype:
 
     name: str
     torch_dtype: torch.dtype
+    numpy_dtype: np.dtype[np.uint16] | np.dtype[np.float32]
+    """Of :data:`Bits`."""
 
-    def converted(self, values: torch.Tensor) -> torch.Tensor:
-        """CPU ``values`` in this dtype; themselves if they are that already."""
-        return values.to(self.torch_dtype)
+    def store(
+        self,
+        values: torch.Tensor,
+        source: Ints,
+        stored: Bits,
+        target: tuple[str, int],
+        neurons: Sequence[int] | None = None,
+    ) -> None:
+        """Round rows ``source`` of CPU ``values`` (T, N) into ``stored`` (n, N), in one pass over memory.
 
-    def bits(self, stored: torch.Tensor) -> Bits:
-        """Numpy view of a CPU tensor: uint16 bits, or float32."""
-        return stored.numpy() if self.torch_dtype is torch.float32 else stored.view(torch.uint16).numpy()
-
-    def checked(
-        self, values: torch.Tensor, component: str, layer: int, neurons: Sequence[int] | None = None
-    ) -> torch.Tensor:
-        """CPU ``values`` (T, N) rounded to this dtype; ``neurons``: the numbers of the columns, by default 0 … N − 1.
-
-        Raises :class:`ActivationError` naming component, layer, neuron and value for NaN, infinity and overflow.
+        Raises :class:`ActivationError` for NaN, infinity and overflow in these rows, naming the component and layer of
+        ``target``, the neuron (``neurons``: the numbers of the columns, by default 0 … N − 1) and the value. Other rows
+        may hold anything. ``IndexError`` for a row that is not there.
         """
-        stored = self.converted(values)
-        if not self.is_finite(stored):
-            raise self._not_storable(values, stored, f"{component} layer {layer}", neurons)
-        return stored
-
-    def is_finite(self, stored: torch.Tensor) -> bool:
-        """Whether all values of a CPU tensor are finite."""
-        if stored.numel() == 0:
-            return True
-        # NaN and infinity survive any sum, and sums take half the time; those of float16 stay small row by row
-        if stored.sum(dim=-1).isfinite().all():
-            return True
-        # its extremes are finite, and NaN would be both of them
-        low, high = torch.aminmax(stored)
-        return math.isfinite(low.item()) and math.isfinite(high.item())
+        if stored.shape != (len(source), values.shape[1]):
+            raise ValueError(f"{len(source)} rows of {tuple(values.shape)} do not fit {stored.shape}")
+        is_same = values.dtype == self.torch_dtype
+        copy_rows, largest = (_FROM_SAME if is_same else _FROM_FLOAT32)[self.torch_dtype]
+        given = _unsigned(values if is_same else values.float())
+        if copy_rows(given, source, stored.view(f"u{stored.itemsize}")) > largest:
+            raise self._not_storable(values[torch.from_numpy(source)], target, neurons)
 
     def _not_storable(
-        self, values: torch.Tensor, stored: torch.Tensor, target: str, neurons: Sequence[int] | None
+        self, values: torch.Tensor, target: tuple[str, int], neurons: Sequence[int] | None
     ) -> ActivationError:
-        """The error for the first of ``values`` that is not finite when ``stored``."""
-        row, column = (int(i) for i in (~torch.isfinite(stored)).nonzero()[0])
+        """The error for the first of ``values`` that is not finite when stored."""
+        row, column = (int(i) for i in (~torch.isfinite(values.to(self.torch_dtype))).nonzero()[0])
         value = float(values[row, column])
-        where = f"{target} neuron {column if neurons is None else neurons[column]}"
+        where = f"{target[0]} layer {target[1]} neuron {column if neurons is None else neurons[column]}"
         if not math.isfinite(value):
             return ActivationError(
                 f"{where}: the model produced {value}, which is never stored; "
@@ -76,10 +86,17 @@ class StorageDtype:
         )
 
 
+def _unsigned(values: torch.Tensor) -> npt.NDArray[Any]:
+    """The bits of CPU ``values``, C-contiguous."""
+    dtype = {2: torch.uint16, 4: torch.uint32}[values.element_size()]
+    bits: npt.NDArray[Any] = values.detach().contiguous().view(dtype).numpy()
+    return bits
+
+
 _STORAGE = {
-    "float16": StorageDtype("float16", torch.float16),
-    "bfloat16": StorageDtype("bfloat16", torch.bfloat16),
-    "float32": StorageDtype("float32", torch.float32),
+    "float16": StorageDtype("float16", torch.float16, np.dtype(np.uint16)),
+    "bfloat16": StorageDtype("bfloat16", torch.bfloat16, np.dtype(np.uint16)),
+    "float32": StorageDtype("float32", torch.float32, np.dtype(np.float32)),
 }
 
 

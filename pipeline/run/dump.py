@@ -19,6 +19,7 @@ from pipeline.extract.sequences import Sequences
 from pipeline.run.activation_files import LayerFiles, layer_blocks
 from pipeline.run.cores import usable_cores
 from pipeline.run.dump_files import dump_stage, unfinished_shards
+from pipeline.run.encoders import Encoders
 from pipeline.run.failures import FailureLog
 from pipeline.run.heap import keep_freed_memory
 from pipeline.run.plan_record import Plan, ShardPlan, library_versions
@@ -110,18 +111,23 @@ def read_sequences(store: Store, plan: Plan, shard: ShardPlan) -> Sequences:
 MAX_ENCODERS = 16
 
 
+def worker_cores(plan: Plan) -> int:
+    """A worker's share of the cores of this machine."""
+    return max(1, usable_cores() // plan.config.executor.workers)
+
+
 def spare_cores(plan: Plan) -> int:
-    """Cores of a worker's share of this machine that do not compute."""
-    share = max(1, usable_cores() // plan.config.executor.workers)
-    return share if plan.capture.device == "cuda" else max(0, share - plan.capture.threads)
+    """Those of a worker's cores that do not compute."""
+    cores = worker_cores(plan)
+    return cores if plan.capture.device == "cuda" else max(0, cores - plan.capture.threads)
 
 
 def encoder_threads(plan: Plan) -> int:
-    """Threads of a worker that encode: where nothing computes beside them, one for each core and one at the disk.
+    """Threads of a worker that encode while nothing computes beside them: one for each core and one at the disk.
 
     Each has one layer's file in memory.
     """
-    return min(spare_cores(plan) or plan.capture.threads + 1, len(plan.capture.targets), MAX_ENCODERS)
+    return min(worker_cores(plan) + 1, len(plan.capture.targets), MAX_ENCODERS)
 
 
 def memory_per_row(plan: Plan, n_shards: int) -> int:
@@ -141,8 +147,9 @@ def memory_per_row(plan: Plan, n_shards: int) -> int:
 class DumpWorker:
     """Turns one shard after the other into activation files.
 
-    Where there are cores to spare, a shard's files are encoded and written while the next shard is computed. Where all
-    cores compute, they encode between two shards, and only the disk works beside them.
+    Where there are cores to spare, they encode and write a shard's files while the next shard is computed; after the
+    last one the other cores help. Where all cores compute, they encode between two shards, and only the disk works
+    beside them.
     """
 
     def __init__(self, store: Store, plan: Plan, scales: Scales | None = None) -> None:
@@ -154,7 +161,8 @@ class DumpWorker:
         self.scales = load_scales(plan, store) if scales is None else scales
         self._has_spare_cores = spare_cores(plan) > 0
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="dump-commit")
-        self._encoders = ThreadPoolExecutor(encoder_threads(plan), thread_name_prefix="dump-encode")
+        n_encoders = encoder_threads(plan)
+        self._encoders = Encoders(n_encoders, beside=min(spare_cores(plan) or n_encoders, n_encoders))
 
     def process(self, task: ShardPlan, attempt: int) -> Future[Facts]:
         """Forward, then encode and commit on threads of their own. Facts: rows and bytes."""
@@ -164,7 +172,8 @@ class DumpWorker:
         """See :meth:`process`; ``sequences`` are those of the task."""
         started = time.monotonic()
         try:
-            rows = self.extractor.capture(sequences)
+            with self._encoders.computing():
+                rows = self.extractor.capture(sequences)
         except ActivationError as error:
             raise ActivationError(f"{task.key}: {error}") from error
         facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}

@@ -36,10 +36,10 @@ def test_spare_cores(monkeypatch, cores, workers, threads, device, spare):
 @pytest.mark.parametrize(
     ("threads", "n_shards", "rule", "n_bytes"),
     [
-        (1, 5, None, 2 * 50 + 30),
-        (1, 1, None, 50 + 30),
+        (1, 5, None, 2 * 50 + 3 * 30),
+        (1, 1, None, 50 + 3 * 30),
         (2, 5, None, 50 + 4 * 30),
-        (1, 5, "int8", 2 * 50 + 3 * 30),
+        (1, 5, "int8", 2 * 50 + 3 * 3 * 30),
     ],
 )
 def test_memory_of_a_row(monkeypatch, threads, n_shards, rule, n_bytes):

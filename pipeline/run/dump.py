@@ -27,7 +27,7 @@ from pipeline.run.plans import refuse_imported
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump
 from pipeline.run.scales import Scales, ScalesWorker, ensure_scales, load_scales
-from pipeline.run.work import Executor, Facts, Outcome, run_tasks
+from pipeline.run.work import MAX_UNFINISHED, Executor, Facts, Outcome, run_tasks
 from pipeline.store.staging import Staging
 from pipeline.store.store import Store
 from schemas.amounts import counted, human_bytes
@@ -160,7 +160,7 @@ class DumpWorker:
         self.extractor = open_extractor(plan)
         self.scales = load_scales(plan, store) if scales is None else scales
         self._has_spare_cores = spare_cores(plan) > 0
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="dump-commit")
+        self._committers = ThreadPoolExecutor(MAX_UNFINISHED, thread_name_prefix="dump-commit")
         n_encoders = encoder_threads(plan)
         self._encoders = Encoders(n_encoders, beside=min(spare_cores(plan) or n_encoders, n_encoders))
 
@@ -178,7 +178,7 @@ class DumpWorker:
             raise ActivationError(f"{task.key}: {error}") from error
         facts = {"attempt": attempt, "token_budget": self.extractor.token_budget_used}
         encoded = Event()
-        written = self._committer.submit(self.commit, task, rows, facts, started, encoded)
+        written = self._committers.submit(self.commit, task, rows, facts, started, encoded)
         if not self._has_spare_cores:
             encoded.wait()  # side by side, computing and encoding would each take more than their share
         return written

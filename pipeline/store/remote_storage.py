@@ -160,16 +160,7 @@ class RemoteStorage(Storage):
 
     def list(self, folder: str) -> list[str]:
         """See :meth:`Storage.list`."""
-
-        def find(_: bool) -> list[str]:
-            # fsspec caches listings; a manifest written by another machine has to be seen
-            self.filesystem.invalidate_cache()
-            try:
-                return list(self.filesystem.find(self._name(folder)))
-            except FileNotFoundError:
-                return []
-
-        return sorted(name.removeprefix(self.base + "/") for name in self._persist("list", folder, find))
+        return list(self._find(folder, self._name(folder)))
 
     def modified(self, folder: str) -> dict[str, float | None]:
         """See :meth:`Storage.modified`; one listing tells names and times."""
@@ -182,6 +173,7 @@ class RemoteStorage(Storage):
 
     def _find(self, what: str, full: str) -> dict[str, dict[str, Any]]:
         def find(_: bool) -> dict[str, dict[str, Any]]:
+            # fsspec caches listings; a manifest written by another machine has to be seen
             self.filesystem.invalidate_cache()
             try:
                 return dict(self.filesystem.find(full, detail=True))
@@ -189,7 +181,9 @@ class RemoteStorage(Storage):
                 return {}
 
         found = self._persist("list", what, find)
-        return {name.removeprefix(self.base + "/"): found[name] for name in sorted(found)}
+        # of a folder that is empty when it is listed and not a moment later, s3fs finds the folder itself
+        files = sorted(name for name, facts in found.items() if facts["type"] == "file")
+        return {name.removeprefix(self.base + "/"): found[name] for name in files}
 
     def delete(self, path: str) -> None:
         """See :meth:`Storage.delete`."""

@@ -41,6 +41,21 @@ def test_a_whole_store_on_s3(bucket: str, fill_store: Callable[[Store], None]) -
     _find_damage(store)
 
 
+def test_a_first_file_that_comes_while_its_folder_is_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """s3fs lists the objects below a name and, if there are none, asks what the name is: by then it is a folder."""
+    storage = RemoteStorage(f"{bucket}/young")
+    info = storage.filesystem._info
+
+    async def info_after_a_rival_wrote(path: str, **options: object) -> object:
+        await storage.filesystem._pipe_file(f"{BUCKET}/young/receipts/stage/first.json", b"{}")
+        return await info(path, **options)
+
+    monkeypatch.setattr(storage.filesystem, "_info", info_after_a_rival_wrote)
+    assert storage.list("receipts/stage") == []
+    monkeypatch.undo()
+    assert storage.list("receipts/stage") == ["receipts/stage/first.json"]
+
+
 def _collect_garbage(store: Store) -> None:
     orphan = "activations/model=tiny/orphan.0123456789ab.parquet"
     store.storage.put(orphan, b"123")

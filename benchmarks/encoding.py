@@ -10,8 +10,9 @@ pyarrow    the same content by pyarrow: transposed by numpy, one array a neuron,
            then synced and read back for the checksum
 
 Printed are megabytes of values per CPU second and per second, and, as limits, what one core copies and hashes and what
-the disk takes; then the two steps that are compiled, in nanoseconds a value beside what does the same without them:
-the transposition (numpy) and the pages of bfloat16 (Zstandard's first level). Medians of all rounds.
+the disk takes; then the steps that are compiled, in nanoseconds a value beside what does the same without them:
+choosing, rounding and checking rows of a batch (torch), the transposition (numpy) and the pages of bfloat16
+(Zstandard's first level). Medians of all rounds.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from benchmarks.inputs import show
 from benchmarks.limits import cached_disk_rate, disk_rate, touch_rate
+from pipeline.extract.storage_dtype import storage_dtype
 from pipeline.store.column_files.column_source import RowMajor
 from pipeline.store.column_files.pages import WholePages, page_header
 from pipeline.store.column_files.split_pages import SplitPages
 from pipeline.store.parquet import write_activations
 from schemas.config import ValueDtype
+
+#: Rows of a batch on a CPU.
+BATCH = 1024
 
 DTYPES: tuple[ValueDtype, ...] = ("float16", "bfloat16", "float32")
 
@@ -97,7 +103,7 @@ def taken(write: Callable[[Path, npt.NDArray[Any], ValueDtype], None], path: Pat
 
 
 def steps(values: npt.NDArray[np.uint16], rounds: int) -> dict[str, str]:
-    """CPU nanoseconds a value of transposing bits of bfloat16 (T, N) and of making pages of them, and other ways."""
+    """CPU nanoseconds a value of storing rows, transposing bits of bfloat16 (T, N), making pages; and other ways."""
     n_rows, n_neurons = values.shape
     places, columns = np.random.default_rng(0).permutation(n_rows), slice(128)
     source, chunk = RowMajor(values, places), np.empty((columns.stop, n_rows), np.uint16)
@@ -115,6 +121,15 @@ def steps(values: npt.NDArray[np.uint16], rounds: int) -> dict[str, str]:
         streams = np.ascontiguousarray(floats.transpose(0, 2, 1)).reshape(len(chunk), -1)
         WholePages().write(streams, header, out, 0, sizes)
 
+    batch = torch.randn(BATCH, n_neurons)
+    order, stored = np.random.default_rng(0).permutation(BATCH), np.empty((BATCH, n_neurons), np.uint16)
+    float16 = storage_dtype("float16")
+
+    def by_torch() -> None:
+        rounded = torch.from_numpy(stored).view(torch.float16)
+        rounded.copy_(batch[torch.from_numpy(order)])
+        assert bool(torch.isfinite(rounded).all())
+
     def nanoseconds(action: Callable[[], object], n_values: int) -> float:
         taken = []
         for _ in range(rounds + 1):
@@ -125,6 +140,11 @@ def steps(values: npt.NDArray[np.uint16], rounds: int) -> dict[str, str]:
 
     writer = SplitPages(chunk)
     ways: dict[str, tuple[Callable[[], object], Callable[[], object], int]] = {
+        "rows of float32 as float16": (
+            lambda: float16.store(batch, order, stored, ("resid", 0)),
+            by_torch,
+            batch.numel(),
+        ),
         "transposing 128 neurons": (lambda: source.copy(columns, chunk), lambda: by_numpy(chunk, columns), chunk.size),
         "transposing all": (
             lambda: source.copy(slice(n_neurons), wide),
@@ -145,6 +165,7 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=1536)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for dtype in DTYPES:

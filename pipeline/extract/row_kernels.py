@@ -7,6 +7,8 @@ infinity and NaN are above them all. ``IndexError`` for a row that is not there;
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ from pipeline.compiled import kernel
 
 Uint32s = npt.NDArray[np.uint32]
 Uint16s = npt.NDArray[np.uint16]
+Unsigned = npt.NDArray[np.unsignedinteger[Any]]
 Ints = npt.NDArray[np.int64]
 
 
@@ -64,24 +67,14 @@ def bfloat16_rows(values: Uint32s, source: Ints, stored: Uint16s) -> int:
 
 
 @kernel
-def same_rows32(values: Uint32s, source: Ints, stored: Uint32s) -> int:
-    """32-bit floats as they are."""
-    largest = np.uint32(0)
+def same_rows(values: Unsigned, source: Ints, stored: Unsigned) -> int:
+    """16- or 32-bit floats as they are."""
+    unsigned = values.dtype.type
+    signless = unsigned((1 << (8 * values.itemsize - 1)) - 1)
+    largest = unsigned(0)
     for row in range(len(source)):
         given, kept = values[_checked(source[row], len(values))], stored[row]
         for column in range(given.shape[0]):
             kept[column] = given[column]
-            largest = max(largest, np.uint32(given[column] & 0x7FFFFFFF))
-    return int(largest)
-
-
-@kernel
-def same_rows16(values: Uint16s, source: Ints, stored: Uint16s) -> int:
-    """16-bit floats as they are."""
-    largest = np.uint16(0)
-    for row in range(len(source)):
-        given, kept = values[_checked(source[row], len(values))], stored[row]
-        for column in range(given.shape[0]):
-            kept[column] = given[column]
-            largest = max(largest, np.uint16(given[column] & 0x7FFF))
+            largest = max(largest, unsigned(given[column] & signless))
     return int(largest)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.extract.row_kernels import bfloat16_rows, float16_rows, same_rows16, same_rows32
+from pipeline.extract.row_kernels import bfloat16_rows, float16_rows, same_rows
 from schemas.errors import ActivationError
 
 Bits = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
@@ -25,14 +25,14 @@ Ints = npt.NDArray[np.int64]
 _Kernel = tuple[Callable[[npt.NDArray[Any], Ints, npt.NDArray[Any]], int], int]
 
 _FROM_SAME: dict[torch.dtype, _Kernel] = {
-    torch.float16: (same_rows16, 0x7BFF),
-    torch.bfloat16: (same_rows16, 0x7F7F),
-    torch.float32: (same_rows32, 0x7F7FFFFF),
+    torch.float16: (same_rows, 0x7BFF),
+    torch.bfloat16: (same_rows, 0x7F7F),
+    torch.float32: (same_rows, 0x7F7FFFFF),
 }
 _FROM_FLOAT32: dict[torch.dtype, _Kernel] = {
     torch.float16: (float16_rows, 0x477FEFFF),
     torch.bfloat16: (bfloat16_rows, 0x7F7F7FFF),
-    torch.float32: (same_rows32, 0x7F7FFFFF),
+    torch.float32: (same_rows, 0x7F7FFFFF),
 }
 
 

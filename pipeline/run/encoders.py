@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Condition
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Seconds without computing before encoding takes its cores too: between two tasks it pauses for less.
 PAUSE = 0.02
@@ -29,9 +29,9 @@ class Encoders:
         self._n_busy = 0
         self._idle_since: float | None = time.monotonic()
 
-    def submit(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
+    def submit(self, work: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
         """``work`` by one of the threads."""
-        return self._pool.submit(self._work, lambda: work(*args, **options))
+        return self._pool.submit(self._work, lambda: work(*args))
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -7,7 +7,8 @@ from threading import Barrier, BrokenBarrierError, Event, Lock
 
 import pytest
 
-from pipeline.run.encoders import PAUSE, Encoders
+from pipeline.run import encoders as module
+from pipeline.run.encoders import Encoders
 
 
 class Meter:
@@ -40,22 +41,23 @@ def test_all_work_once_nothing_is_computed() -> None:
     assert sorted(work.result() for work in started) == [0, 1, 2]
 
 
-def test_a_pause_between_two_tasks_starts_no_more_threads() -> None:
+def test_a_pause_between_two_tasks_starts_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 60)
     encoders, together = Encoders(2, beside=1), Barrier(2)
     with encoders.computing():
-        alone = [encoders.submit(together.wait, 20 * PAUSE) for _ in range(2)]
+        alone = [encoders.submit(together.wait, 0.3) for _ in range(2)]
     with encoders.computing(), pytest.raises(BrokenBarrierError):
         alone[0].result()
 
 
 def test_what_is_raised_comes_with_the_result_and_leaves_room_for_others() -> None:
-    def fails(message: str, *, error: type[Exception]) -> None:
-        raise error(message)
+    def fails(message: str) -> None:
+        raise OSError(message)
 
     encoders = Encoders(1, beside=1)
     with encoders.computing():
         with pytest.raises(OSError, match="disk"):
-            encoders.submit(fails, "disk", error=OSError).result()
+            encoders.submit(fails, "disk").result()
         done = Event()
         encoders.submit(done.set).result()
     assert done.is_set()

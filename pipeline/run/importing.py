@@ -37,8 +37,9 @@ from pipeline.store.receipts import Receipt
 from pipeline.store.sparse import write_sparse
 from pipeline.store.store import Store
 from schemas.amounts import counted, human_bytes
+from schemas.analysis_config import SearchConfig
 from schemas.components import Component
-from schemas.config import Config, DumpConfig, ModelConfig, SearchConfig, ValueDtype
+from schemas.config import Config, DumpConfig, ModelConfig, ValueDtype
 from schemas.errors import ConfigError
 from schemas.fingerprints import fingerprint
 

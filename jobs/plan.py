@@ -16,7 +16,6 @@ from pipeline.run.pilot import Forecast, forecast
 from pipeline.run.plan_record import Plan
 from pipeline.run.planning import plan_run
 from pipeline.run.preview import preview
-from pipeline.run.rounding import lacks_rounding
 from schemas.amounts import counted, human_bytes, human_seconds
 
 
@@ -83,7 +82,4 @@ def command(
         if pilot:
             say(describe_forecast(forecast(plan, store), config_executor.workers))
     following = f"neuronmill dump {of_model(store, plan.model)}"
-    if lacks_rounding(config):
-        search = f"neuronmill search {of_model(store, plan.model)} --round-to float16"
-        say([f"search is on 16-bit values, and these are float32: give it what to round to, e.g. `{search}`"])
     say([f"next: {following}"])

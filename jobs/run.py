@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run
 from pipeline.run.preview import preview
-from pipeline.run.rounding import check_rounding
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.publish import publish
 from pipeline.store.staging import sweep_staging
@@ -56,7 +54,6 @@ def command(
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
     """
     config = config_to_plan(config_path, store_url, on_error, label_on, round_to)
-    check_rounding(config, f"neuronmill run {shlex.quote(config_path)}")
     if dry_run:
         say(preview(config) if (planned := planned_already(config)) is None else overview(planned[1], planned[0]))
         return

@@ -20,12 +20,13 @@ from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_search import search
 from pipeline.run.plan_record import Plan
 from pipeline.store.store import Store
+from schemas.analysis_config import METHODS
 from schemas.config import Config
 
 
 @click.command()
 @stage_options
-@click.option("--methods", help="Comma-separated: ap, auroc, iou, best_iou, mean_diff.")
+@click.option("--methods", help=f"Comma-separated, or `all`: {', '.join(METHODS)}.")
 @click.option(
     "--concepts",
     multiple=True,
@@ -34,10 +35,18 @@ from schemas.config import Config
 )
 @click.option("--components", help="Comma-separated, such as `resid,mlp`; all that were dumped by default.")
 @click.option("--layers", help="Numbers and ranges, such as `0,3-5`.")
+@click.option("--neurons", help="Numbers and ranges, such as `63,100-199`, in every layer.")
+@click.option("--unit", type=click.Choice(["word", "sentence"]), help="Pool tokens (or words) to these first.")
+@click.option(
+    "--pooling",
+    type=click.Choice(["last", "first", "mean", "max"]),
+    help="How --unit pools; by default `last` to words and `max` to sentences.",
+)
 @click.option("--keep", help="Best neurons kept per concept and method, or `all`.")
 @label_on_option
 @round_to_option
 @click.option("--alpha", type=float, help="`iou`: the mask is the top share alpha of the rows; 0.005 by default.")
+@click.option("--threshold", type=float, help="`iou`: the mask is x > THRESHOLD instead; 0 are the active rows.")
 def command(
     config_path: str | None,
     store_url: str | None,
@@ -47,8 +56,12 @@ def command(
     concepts: tuple[str, ...],
     components: str | None,
     layers: str | None,
+    neurons: str | None,
+    unit: str | None,
+    pooling: str | None,
     keep: str | None,
     alpha: float | None,
+    threshold: float | None,
     label_on: str | None,
     round_to: str | None,
     wait: float,
@@ -57,14 +70,19 @@ def command(
     """Rank neurons for every concept, exactly, in both directions, with held-out scores and q-values.
 
     Scores are selected on the train split (on all rows where there is none) and re-measured on the test split. Written
-    to the table `rankings`, in place of an earlier search of the same run.
+    to the table `rankings`, in place of an earlier search of the same run. What neurons came to stays in the store:
+    another method, another --keep or fewer layers read no activations again.
     """
     given = {
-        "methods": parse_names(methods),
+        "methods": METHODS if methods == "all" else parse_names(methods),
         "components": parse_names(components),
         "layers": parse_numbers(layers, "--layers"),
+        "neurons": parse_numbers(neurons, "--neurons"),
+        "unit": unit,
+        "pooling": pooling,
         "keep": int(keep) if keep and keep.isdecimal() else keep,
         "alpha": alpha,
+        "threshold": threshold,
         "round_to": round_to,
     }
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from schemas.components import Component
 from schemas.section import Section
 
-Method = Literal["ap", "auroc", "iou", "best_iou", "mean_diff"]
+Method = Literal[
+    "ap",
+    "auroc",
+    "iou",
+    "best_iou",
+    "f1",
+    "mi",
+    "mean_diff",
+    "probeless",
+    "selectivity",
+    "cohen_d",
+    "welch_t",
+    "pearson",
+]
+#: Every method of neuron search.
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class StatsConfig(Section):
@@ -28,8 +43,17 @@ class SearchConfig(Section):
     """Best neurons kept per concept and method."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.005
     """`iou`: share of rows above the threshold."""
+    threshold: float | None = None
+    """`iou`: a fixed threshold on the activation instead; 0 are the rows where a rectified neuron is active."""
+    intervals: Annotated[int, Field(ge=2, le=1000)] = 10
+    """`mi`: intervals, between quantiles of equally spaced levels."""
+    unit: Literal["word", "sentence"] | None = None
+    """Pool tokens (or words) to words or sentences before searching; by default rows are searched as they were
+    dumped."""
+    pooling: Literal["last", "first", "mean", "max"] | None = None
+    """How `unit` pools; by default `last` to words and `max` to sentences."""
     round_to: Literal["float16", "bfloat16"] | None = None
-    """Search a float32 store on values rounded to 16 bits; named in `params`."""
+    """Round float32 values to 16 bits for the methods by thresholds, named in `params`: faster than sorting them."""
     min_positives: Annotated[int, Field(ge=1)] = 1
     """Leave out concepts with fewer positive rows."""
     concepts: tuple[str, ...] | None = None
@@ -38,6 +62,8 @@ class SearchConfig(Section):
     """Components to search; all that were dumped by default."""
     layers: tuple[int, ...] | None = None
     """Layers to search; all that were dumped by default."""
+    neurons: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Neurons to search, by their numbers in every layer; all that were dumped by default."""
 
 
 class ContextsConfig(Section):

@@ -203,7 +203,11 @@ RANKINGS = TableSchema(
     (
         *_NEURON_KEY,
         Column("concept", pa.string(), "Concept; null in multi-model rows.", nullable=True),
-        Column("method", pa.string(), "`ap auroc iou best_iou mean_diff`, and further names of METHODS."),
+        Column(
+            "method",
+            pa.string(),
+            "`ap auroc iou best_iou f1 mi mean_diff probeless selectivity cohen_d welch_t pearson`.",
+        ),
         Column("score", pa.float64(), "The larger of method(x) and method(−x); null where undefined.", nullable=True),
         Column("sign", pa.int8(), "+1 or −1, the direction that attains the score (+1 on a tie)."),
         Column(
@@ -218,10 +222,10 @@ RANKINGS = TableSchema(
         Column(
             "p_value",
             pa.float64(),
-            "Two-sided, tie-corrected AUROC z test, unless `params` names another.",
+            "Two-sided: tie-corrected AUROC z test, or the one that `params` names.",
             nullable=True,
         ),
-        Column("q_value", pa.float64(), "Benjamini–Hochberg over all neurons × concepts of the search.", nullable=True),
+        Column("q_value", pa.float64(), "Benjamini–Hochberg over the test's neurons × concepts.", nullable=True),
         Column(
             "heldout_score",
             pa.float64(),

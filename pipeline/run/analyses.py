@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.neuron_contexts import contexts, contexts_stage
-from pipeline.run.neuron_search import search, search_stage
+from pipeline.run.neuron_search import search, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, write_run_record
@@ -23,8 +23,8 @@ from schemas.errors import ConceptError, ConfigError, StoreError
 class Analysis:
     """One analysis by one set of settings."""
 
-    parts: str
-    """Stage of the receipts of its parts; empty if it has none."""
+    parts: tuple[str, ...]
+    """Stages of the receipts of its parts."""
     tables: tuple[str, ...]
     """Paths of the receipts of its tables, or of the folders of such receipts (ending with ``/``)."""
     run: Callable[[Executor, Progress], object]
@@ -32,7 +32,7 @@ class Analysis:
 
     def makes(self, receipt: str) -> bool:
         """Whether this path is one of its receipts."""
-        is_part = bool(self.parts) and receipt.startswith(f"{paths.RECEIPTS}/{self.parts}/")
+        is_part = any(receipt.startswith(f"{paths.RECEIPTS}/{stage}/") for stage in self.parts)
         return is_part or any(receipt == table or (table.endswith("/") and receipt.startswith(table))
                               for table in self.tables)  # fmt: skip
 
@@ -77,7 +77,7 @@ def _table(plan: Plan, table: str, key: str) -> str:
 def _statistics(plan: Plan, store: Store) -> Analysis:
     stage = statistics_stage(plan)
     return Analysis(
-        stage,
+        (stage,),
         (_table(plan, "neuron_stats", stage),),
         lambda executor, progress: compute_statistics(plan, store, executor, progress),
     )
@@ -86,7 +86,7 @@ def _statistics(plan: Plan, store: Store) -> Analysis:
 def _contexts(plan: Plan, store: Store) -> Analysis:
     stage = contexts_stage(plan)
     return Analysis(
-        stage,
+        (stage,),
         (_table(plan, "contexts", stage),),
         lambda executor, progress: contexts(plan, store, executor, progress),
     )
@@ -95,11 +95,11 @@ def _contexts(plan: Plan, store: Store) -> Analysis:
 def _search(plan: Plan, store: Store) -> Analysis | None:
     """None where these settings leave nothing to search, or the labels are not there."""
     try:
-        stage, key = search_stage(plan, store)
+        stages, key = search_stages(plan, store)
     except (ConceptError, ConfigError, StoreError, KeyError):
         return None
     return Analysis(
-        stage,
+        stages,
         tuple(_table(plan, table, key) for table in ("rankings", "layer_bests")),
         lambda executor, progress: search(plan, store, executor, progress),
     )
@@ -115,4 +115,4 @@ def _records(plan: Plan, store: Store) -> Analysis:
         write_run_record(store, plan)
 
     folders = tuple(f"{paths.RECEIPTS}/{table}-{plan.run_id}/" for table in ("runs", "shards"))
-    return Analysis("", folders, run)
+    return Analysis((), folders, run)

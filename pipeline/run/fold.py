@@ -8,7 +8,7 @@ has to be merged across processes; its size follows from the memory a neuron's s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -60,20 +60,39 @@ class NeuronTask:
 
 
 def neuron_tasks(
-    plan: Plan, bytes_per_neuron: int, memory_mb: int, keep: Callable[[str, int], bool]
+    plan: Plan,
+    bytes_per_neuron: int,
+    memory_mb: int,
+    keep: Callable[[str, int], bool],
+    neurons: Collection[int] | None = None,
 ) -> list[NeuronTask]:
-    """Tasks over the plan's targets that ``keep(component, layer)`` wants, sized so that states fit ``memory_mb``."""
-    size = int(np.clip(memory_mb * 2**20 // bytes_per_neuron, 1, MAX_NEURONS))
+    """Tasks over the plan's targets that ``keep(component, layer)`` wants, sized so that states fit ``memory_mb``.
+
+    Over all ``neurons``, or those of the given numbers that there are.
+    """
+    size = int(np.clip(memory_mb * 2**20 // max(bytes_per_neuron, 1), 1, MAX_NEURONS))
     tasks = []
     for component, layer in plan.capture.targets:
         if not keep(component, layer):
             continue
         for block in plan.capture.blocks(component):
-            tasks += [
-                NeuronTask(component, layer, at, min(at + size, block.stop))
-                for at in range(block.start, block.stop, size)
-            ]
+            for run in [block] if neurons is None else _runs(number for number in neurons if number in block):
+                tasks += [
+                    NeuronTask(component, layer, at, min(at + size, run.stop))
+                    for at in range(run.start, run.stop, size)
+                ]
     return tasks
+
+
+def _runs(numbers: Iterable[int]) -> list[range]:
+    """The numbers as ranges, ascending, each as long as can be."""
+    runs: list[range] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1].stop == number:
+            runs[-1] = range(runs[-1].start, number + 1)
+        else:
+            runs.append(range(number, number + 1))
+    return runs
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -53,19 +50,7 @@ def _is_finite(stored: Values, dtype: ValueDtype) -> npt.NDArray[np.bool_]:
     return finite
 
 
-@dataclass(frozen=True)
-class ValueFacts:
-    """The largest magnitude of a source's stored values."""
-
-    largest: float
-
-    @property
-    def round_to(self) -> Literal["float16", "bfloat16"]:
-        """What a search of a float32 store rounds to: float16, unless the values are outside its good range."""
-        return "float16" if _HALF_RANGE[0] <= self.largest <= _HALF_RANGE[1] else "bfloat16"
-
-
-def check_values(source: ActivationSource, dtype: ValueDtype, progress: Progress) -> ValueFacts:
+def check_values(source: ActivationSource, dtype: ValueDtype, progress: Progress) -> None:
     """Read everything once; raises :class:`ExchangeError` naming file, row and neuron of a value that has no place."""
     n_layers = max(1, len(source.layers))
     step = max(1, _CHUNK_BYTES // (8 * source.n_neurons * n_layers))
@@ -82,7 +67,6 @@ def check_values(source: ActivationSource, dtype: ValueDtype, progress: Progress
             largest = max(largest, float(np.abs(floats).max(initial=0)))
         progress.advance(stop - start)
     progress.finish(f"all values are finite, at most {largest:g} in magnitude")
-    return ValueFacts(largest)
 
 
 def _arrays(source: ActivationSource, start: int, stop: int) -> list[Array]:

@@ -21,7 +21,7 @@ from pipeline.exchange.source import ActivationSource, Array
 from pipeline.exchange.sparse_latents import SparseLatents
 from pipeline.extract.model_facts import ModelInfo
 from pipeline.run.corpus_record import load_corpus_record
-from pipeline.run.import_values import ValueFacts, check_values, to_stored
+from pipeline.run.import_values import check_values, to_stored
 from pipeline.run.imported_corpus import check_rows, imported_concepts, refuse_other_corpus, write_rows
 from pipeline.run.imported_rows import RowInput, RowScan
 from pipeline.run.labelling import label
@@ -37,7 +37,6 @@ from pipeline.store.receipts import Receipt
 from pipeline.store.sparse import write_sparse
 from pipeline.store.store import Store
 from schemas.amounts import counted, human_bytes
-from schemas.analysis_config import SearchConfig
 from schemas.components import Component
 from schemas.config import Config, DumpConfig, ModelConfig, ValueDtype
 from schemas.errors import ConfigError
@@ -164,7 +163,7 @@ def import_activations(request: ImportRequest, store: Store, executor: Executor,
     opened = open_import(request)
     opened, earlier = _beside_earlier(opened, store)
     scan = check_rows(opened.rows, store, request.min_count)
-    facts = check_values(opened.source, opened.dtype, progress)
+    check_values(opened.source, opened.dtype, progress)
     store.check_space(opened.n_values * 2)
     sha256 = opened.source.sha256()
     record, space, shards = write_rows(
@@ -173,7 +172,7 @@ def import_activations(request: ImportRequest, store: Store, executor: Executor,
     for target in opened.targets:
         _claim(opened, store, target, sha256)
     _write_shards(opened, store, shards, space, progress)
-    plan = _extended_plan(opened, store, earlier, facts, record.fingerprint, space, shards)
+    plan = _extended_plan(opened, store, earlier, record.fingerprint, space, shards)
     extend_plan(store, plan)
     label(plan, store, executor, progress)
     _register(plan, store)
@@ -303,7 +302,6 @@ def _extended_plan(
     opened: Opened,
     store: Store,
     earlier: Plan | None,
-    facts: ValueFacts,
     corpus: str,
     space: RowSpace,
     shards: tuple[ShardPlan, ...],
@@ -323,21 +321,17 @@ def _extended_plan(
     weights = claims[0] if len(set(claims)) == 1 else fingerprint(files=claims)
     name = request.paths[0]
     info = ModelInfo(request.model, name, IMPORTED, capture.all_layers[-1], widths, None, 0, 0, weights, None, "")
-    config = _config(opened, store, earlier, facts)
+    config = _config(opened, store, earlier)
     if earlier is not None:
         info = replace(info, name=earlier.model_info.name)
     return Plan(digest[:16], digest, request.model, space.id, corpus, capture, shards, info, {}, {}, config)
 
 
-def _config(opened: Opened, store: Store, earlier: Plan | None, facts: ValueFacts) -> Config:
+def _config(opened: Opened, store: Store, earlier: Plan | None) -> Config:
     """The settings of the analyses: those of the model so far, else the defaults with the imported concepts."""
-    request = opened.request
-    round_to = facts.round_to if opened.dtype == "float32" else None
     if earlier is not None:
-        search = earlier.config.search
-        if round_to == "bfloat16":
-            search = search.model_copy(update={"round_to": round_to})
-        return earlier.config.model_copy(update={"search": search})
+        return earlier.config
+    request = opened.request
     return Config(
         store=store.url,
         corpus=load_corpus_record(store).corpus,
@@ -345,7 +339,6 @@ def _config(opened: Opened, store: Store, earlier: Plan | None, facts: ValueFact
         # which layers there are is the capture's to say
         dump=DumpConfig(unit="word", dtype=opened.dtype),
         concepts=imported_concepts(store),
-        search=SearchConfig(round_to=round_to),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.run import dump_files
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
-from pipeline.run.neuron_search import search_stage
+from pipeline.run.neuron_search import search_stages
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.statistics import statistics_stage
 from pipeline.store import paths
@@ -31,7 +31,8 @@ def live_stages(store: Store) -> frozenset[str]:
         labelled = store.receipts(concept_set.stage)
         if all(shard.key in labelled for shard in plan.shards):
             try:
-                found.update(search_stage(plan, store))
+                stages, key = search_stages(plan, store)
+                found |= {*stages, key}
             except (ConceptError, ConfigError, StoreError):  # these settings leave nothing to search
                 continue
     return frozenset(found)

@@ -1,215 +1,226 @@
-"""Neuron search: one fold of `ConceptHistogram` per split, scores per task, then the best neurons per concept.
+"""Neuron search: up to two folds over activations, then the best neurons per concept and method.
 
-A task leaves the scores of its neurons as arrays in the store; the ranking is folded from those files, so another
-``keep`` costs no activation to be read.
+The methods by means need one fold, those by thresholds another; each leaves its results in the store
+(:mod:`pipeline.run.search_workers`), and the rankings are folded from these.
 """
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.run.fold import (
-    ActivationFold,
-    Batch,
-    NeuronTask,
-    ShardCache,
-    fold_tasks,
-    kernel_threads,
-    neuron_tasks,
-    require_dump,
-)
+from pipeline.corpus.concepts import Concept
+from pipeline.run.fold import NeuronTask, fold_tasks, neuron_tasks, require_dump
 from pipeline.run.labelling import ConceptSet, label, planned_concepts
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
-from pipeline.run.ranking_table import write_rankings
+from pipeline.run.ranking_table import RankingFold, write_rankings
 from pipeline.run.records import write_run_record
-from pipeline.run.rounding import check_rounding
-from pipeline.run.score_files import save_scores
-from pipeline.run.split_labels import Positives, SplitLabels, SplitName, count_positives
+from pipeline.run.score_files import LayersFile, MomentsFile, ScoreFile
+from pipeline.run.search_rows import Positives, RowRule, SplitName, count_positives
+from pipeline.run.search_workers import Kind, SearchJob
 from pipeline.run.work import Executor
-from pipeline.search.search_states import score_block
-from pipeline.stats.codes import encode_codes, round_to_bits
-from pipeline.stats.concept_histogram import ConceptHistogram
-from pipeline.stats.concept_moments import ConceptMoments
-from pipeline.store.paths import state_file
+from pipeline.search.mean_methods import MEAN_METHODS
+from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from schemas.amounts import counted
-from schemas.errors import ConceptError, ConfigError, IntegrityError
+from schemas.errors import ConceptError, ConfigError
 from schemas.fingerprints import fingerprint
 
-#: Raised whenever the same states would give other scores.
-VERSION = 1
+#: Raised whenever the same activations would give other scores.
+VERSION = 2
 
 
-@dataclass(frozen=True)
-class SearchJob:
-    """Recipe of a search worker: the concepts by name, and their positive rows per split."""
+@dataclass(frozen=True, eq=False)
+class SearchPlan:
+    """What a search does: its folds, and whom it ranks."""
 
-    store_url: str
-    plan: Plan
-    stage: str
-    labels: str
-    """Stage of the label receipts: the workers read these files, whatever the manifest says meanwhile."""
-    concepts: tuple[str, ...]
-    splits: dict[SplitName, tuple[int, ...]]
+    jobs: dict[Kind, SearchJob]
+    concepts: tuple[Concept, ...]
+    """Those that are ranked; the first of every job's."""
+    classes: tuple[Concept, ...]
+    """Those that only `probeless` needs: the other classes of the same label layers."""
+    key: str
+    """Names the tables: everything that decides them."""
+    remarks: tuple[str, ...]
 
     @property
-    def selection(self) -> SplitName:
-        """The split that neurons are selected on."""
-        return "train" if "train" in self.splits else "all"
+    def stages(self) -> tuple[str, ...]:
+        """Stage names of the receipts of the folds."""
+        return tuple(job.stage for job in self.jobs.values())
 
-    def open(self) -> SearchWorker:
-        """Make the worker."""
-        return SearchWorker(Store.open(self.store_url).pinned(), self)
-
-
-class SearchWorker:
-    """Scores one range of neurons after the other for all concepts."""
-
-    def __init__(self, store: Store, job: SearchJob) -> None:
-        self.store = store
-        self.job = job
-        self.fold = ActivationFold(store, job.plan)
-        self.labels = ShardCache(SplitLabels(store, job.plan, job.labels, job.concepts).load)
-        self.threads = kernel_threads(job.plan.config)
-        self.is_rounded = job.plan.capture.value_dtype == "float32"
-        self.dtype = (job.plan.config.search.round_to or "") if self.is_rounded else job.plan.capture.value_dtype
-
-    def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
-        """Fold the states of every split, score, and leave the scores in the store."""
-        job, n = self.job, len(task.neurons)
-        histograms = {
-            split: ConceptHistogram.empty(n, len(job.concepts), self.dtype, np.array(n_pos, np.int64))
-            for split, n_pos in job.splits.items()
-        }
-        moments = {split: ConceptMoments.empty(n, len(job.concepts)) for split in job.splits} if self.is_rounded else {}
-        n_rows = 0
-        for batch in self.fold.batches(task):
-            n_rows += len(batch.selected)
-            self._update(batch, histograms, moments)
-        for split, n_pos in job.splits.items():
-            if histograms[split].n_pos.tolist() != list(n_pos):
-                raise IntegrityError(f"{task.key}: the labels changed while the search ran; start it again")
-        search = job.plan.config.search
-        scores = score_block(
-            histograms[job.selection],
-            histograms.get("test"),
-            train_moments=moments.get(job.selection),
-            test_moments=moments.get("test"),
-            methods=search.methods,
-            alpha=search.alpha,
-            threads=self.threads,
-        )
-        with self.store.staging() as staging:
-            save_scores(staging.path(state_file(job.plan.run_id, f"{job.stage}/{task.key}.npz")), scores)
-            self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
-        return {"n_rows": n_rows}
-
-    def _update(
-        self, batch: Batch, histograms: dict[SplitName, ConceptHistogram], moments: dict[SplitName, ConceptMoments]
-    ) -> None:
-        """Feed one shard to the states of every split."""
-        shard = self.labels[batch.shard]
-        codes = (
-            encode_codes(round_to_bits(batch.values(), self.dtype), self.dtype) if self.is_rounded else batch.codes()
-        )
-        for split, histogram in histograms.items():
-            rows, labels = shard.rows[split], shard.labels[split]
-            whole = len(rows) == codes.shape[1]
-            histogram.update(codes if whole else np.take(codes, rows, axis=1), labels, self.threads)
-            if moments:
-                moments[split].update(np.take(batch.values(), rows, axis=1), labels, self.threads)
+    @property
+    def layers(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The classes of each label layer that has several, as indices; by the layer's name in concepts."""
+        found: dict[str, list[int]] = {}
+        for index, concept in enumerate((*self.concepts, *self.classes)):
+            if concept.layer is not None:
+                found.setdefault(_layer_name(concept), []).append(index)
+        return {name: np.array(indices) for name, indices in found.items() if len(indices) > 1}
 
 
 def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
     """Fill ``rankings`` for the run (replacing an earlier search of it); returns the number of rows.
 
-    Raises :class:`ConceptError` for concepts that are not there, :class:`ConfigError` for a float32 store without
-    ``search.round_to``.
+    Raises :class:`ConceptError` for concepts that are not there, :class:`ConfigError` for settings that leave nothing.
     """
-    check_rounding(plan.config, f"neuronmill search --store {shlex.quote(store.url)} --model {plan.model}")
     require_dump(plan, store)
-    settings = plan.config.search
-    concept_set = label(plan, store, executor, progress)
-    positives = count_positives(store, plan, concept_set)
-    job = _search_job(plan, store, concept_set, positives)
-    names, tasks, key = job.concepts, _tasks(plan, job), _table_key(plan, concept_set, job)
-    receipts = fold_tasks("search", job.stage, store, executor, progress, job, tasks)
-    n_rows = write_rankings(plan, store, job.selection, names, tasks, receipts, key)
+    what = _search_plan(plan, store, label(plan, store, executor, progress))
+    folds: dict[Kind, list[NeuronTask]] = {}
+    receipts: dict[Kind, list[Receipt]] = {}
+    for kind, job in what.jobs.items():
+        folds[kind] = _tasks(plan, job)
+        receipts[kind] = fold_tasks(f"search by {kind}", job.stage, store, executor, progress, job, folds[kind])
+    rankings = _rankings(plan, store, what, folds, receipts)
+    n_rows = write_rankings(plan, store, rankings, what.key)
     write_run_record(store, plan)
-    n_neurons = sum(len(task.neurons) for task in tasks)
+    n_neurons = sum(len(task.neurons) for task in next(iter(folds.values())))
+    sizes = f"{counted(len(what.concepts), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
+    progress.finish("; ".join([sizes, *what.remarks]))
+    return n_rows
+
+
+def search_stages(plan: Plan, store: Store) -> tuple[tuple[str, ...], str]:
+    """Stage names of the receipts of a search's folds, and key of those of its tables.
+
+    Reads the labels, which have to be there; raises as :func:`search` for settings that leave nothing to search.
+    """
+    what = _search_plan(plan, store, planned_concepts(plan, store))
+    return what.stages, what.key
+
+
+def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet) -> SearchPlan:
+    """What the plan's settings come to."""
+    settings, rule = plan.config.search, RowRule.of(plan)
+    positives = count_positives(store, plan, concept_set, rule)
+    names = _choose(concept_set.names, positives.selection, plan)
+    concepts = tuple(concept for concept in concept_set.concepts if concept.name in set(names))
+    classes = _other_classes(concept_set, concepts) if "probeless" in settings.methods else ()
+    folded: dict[Kind, tuple[Concept, ...]] = {"means": (*concepts, *classes), "thresholds": concepts}
+    jobs = {
+        kind: _job(plan, store, kind, rule, concept_set, positives, chosen)
+        for kind, chosen in folded.items()
+        if methods_of(kind, settings.methods)
+    }
+    everything = {"settings": settings.model_dump(mode="json"), "stages": [job.stage for job in jobs.values()]}
     remarks = [positives.remark] if positives.remark else []
     if settings.concepts is None and len(names) < len(concept_set.names):
         n_left = len(concept_set.names) - len(names)
         remarks.append(f"{counted(n_left, 'concept')} with too few positive rows to select on left out")
-    sizes = f"{counted(len(names), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
-    progress.finish("; ".join([sizes, *remarks]))
-    return n_rows
-
-
-def search_stage(plan: Plan, store: Store) -> tuple[str, str]:
-    """Stage name of the receipts of a search's parts, and key of those of its tables.
-
-    Reads the labels, which have to be there; raises as :func:`search` for settings that leave nothing to search.
-    """
-    concept_set = planned_concepts(plan, store)
-    job = _search_job(plan, store, concept_set, count_positives(store, plan, concept_set))
-    return job.stage, _table_key(plan, concept_set, job)
-
-
-def _search_job(plan: Plan, store: Store, concept_set: ConceptSet, positives: Positives) -> SearchJob:
-    """The workers' recipe for the concepts that the plan's settings choose."""
-    names = _choose(concept_set.names, positives.selection, plan)
-    chosen = [concept_set.names.index(name) for name in names]
-    return _job(plan, store, concept_set, names, {split: n_pos[chosen] for split, n_pos in positives.splits.items()})
-
-
-def _table_key(plan: Plan, concept_set: ConceptSet, job: SearchJob) -> str:
-    return f"{concept_set.id}-{job.stage.rpartition('-')[2]}-{plan.config.search.keep}"
+    key = f"{concept_set.id}-{fingerprint(kind='rankings', **everything)[:12]}"
+    return SearchPlan(jobs, concepts, classes, key, tuple(remarks))
 
 
 def _job(
-    plan: Plan, store: Store, concept_set: ConceptSet, names: list[str], splits: dict[SplitName, npt.NDArray[np.int64]]
+    plan: Plan,
+    store: Store,
+    kind: Kind,
+    rule: RowRule,
+    concept_set: ConceptSet,
+    positives: Positives,
+    concepts: tuple[Concept, ...],
 ) -> SearchJob:
-    """The workers' recipe; its stage is named by everything that decides a score."""
-    settings = plan.config.search
+    """A fold's recipe; its stage is named by everything that decides a state, and by no method."""
+    names = [concept.name for concept in concepts]
+    index = {name: place for place, name in enumerate(concept_set.names)}
+    chosen = [index[name] for name in names]
+    splits: dict[SplitName, tuple[int, ...]] = {
+        split: tuple(n_pos[chosen].tolist()) for split, n_pos in positives.splits.items()
+    }
+    search = plan.config.search
+    cuts = {"alpha": search.alpha, "threshold": search.threshold, "intervals": search.intervals}
     digest = fingerprint(
-        kind="search",
+        kind=f"search by {kind}",
         version=VERSION,
         run=plan.run_id,
         labels=concept_set.id,
         concepts=names,
-        methods=settings.methods,
-        alpha=settings.alpha,
-        round_to=settings.round_to,
-        keep={"components": settings.components, "layers": settings.layers},
+        rows=[rule.unit, rule.pooling, rule.shuffle],
+        cuts=cuts | {"round_to": search.round_to} if kind == "thresholds" else {},
     )
-    counts = {split: tuple(n_pos.tolist()) for split, n_pos in splits.items()}
-    return SearchJob(store.url, plan, f"search-{plan.run_id}-{digest[:12]}", concept_set.stage, tuple(names), counts)
+    stage = f"search-{kind}-{plan.run_id}-{digest[:12]}"
+    return SearchJob(store.url, plan, kind, stage, concept_set.stage, rule, tuple(names), splits, positives.n_rows)
+
+
+def _other_classes(concept_set: ConceptSet, chosen: tuple[Concept, ...]) -> tuple[Concept, ...]:
+    """The concepts that share a label layer with a chosen one and are not chosen."""
+    layers = {_layer_name(concept) for concept in chosen if concept.layer is not None}
+    return tuple(
+        concept
+        for concept in concept_set.concepts
+        if concept.layer is not None and _layer_name(concept) in layers and concept not in chosen
+    )
+
+
+def _layer_name(concept: Concept) -> str:
+    """What stands before ``=value`` in the name of a concept that is a value of a layer."""
+    return concept.name.removesuffix(f"={concept.value}")
+
+
+def _rankings(
+    plan: Plan,
+    store: Store,
+    what: SearchPlan,
+    folds: dict[Kind, list[NeuronTask]],
+    receipts: dict[Kind, list[Receipt]],
+) -> Iterator[RankingFold]:
+    """The rankings of both kinds of methods, and those of whole label layers by `probeless`."""
+    n, layers = len(what.concepts), what.layers
+    layer_of = np.full(n + len(what.classes), -1)
+    for number, classes in enumerate(layers.values()):
+        layer_of[classes] = number
+    for kind, job in what.jobs.items():
+        paths = [receipt.files[0].path for receipt in receipts[kind]]
+        methods = methods_of(kind, plan.config.search.methods)
+        n_pos = np.array(job.splits[job.selection], np.int64)
+        moments = [MomentsFile(store, path, n, layer_of[: len(n_pos)]) for path in paths]
+        base = RankingFold(
+            plan,
+            job.selection,
+            methods,
+            [concept.name for concept in what.concepts],
+            folds[kind],
+            moments if kind == "means" else [ScoreFile(store, path) for path in paths],
+            job.n_rows[job.selection],
+            n_pos[:n],
+        )
+        yield base
+        if "probeless" in methods and layers:
+            yield replace(
+                base,
+                methods=("probeless",),
+                concepts=[f"{name}=*" for name in layers],
+                files=[LayersFile(file, tuple(layers.values())) for file in moments],
+                n_pos=np.array([n_pos[classes].sum() for classes in layers.values()]),
+            )
+
+
+def methods_of(kind: Kind, methods: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``methods`` that the fold of a kind serves."""
+    return tuple(method for method in methods if (method in MEAN_METHODS) == (kind == "means"))
 
 
 def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     """The neurons to score; raises :class:`ConfigError` where the settings leave none."""
     settings = plan.config.search
-    counts = [np.array(n_pos, np.int64) for n_pos in job.splits.values()]
     tasks = neuron_tasks(
         plan,
-        sum(ConceptHistogram.bytes_per_neuron(n_pos) for n_pos in counts),
+        job.bytes_per_neuron(),
         plan.config.executor.memory_mb,
         lambda component, layer: (
             (settings.components is None or component in settings.components)
             and (settings.layers is None or layer in settings.layers)
         ),
+        settings.neurons,
     )
     if not tasks:
         raise ConfigError(
-            "search.components, search.layers: nothing of the dump is left by "
-            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}; "
+            "search.components, search.layers, search.neurons: nothing of the dump is left by "
+            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}, "
+            f"{settings.neurons or 'all'}; "
             f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
         )
     return tasks

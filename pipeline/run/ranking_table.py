@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,13 @@ from numpy.typing import NDArray
 from pipeline.run.fold import NeuronTask
 from pipeline.run.plan_record import Plan
 from pipeline.run.records import show_finished, write_run_table
-from pipeline.run.score_files import ScoreFile
+from pipeline.run.score_files import TaskScores
+from pipeline.run.search_rows import RowRule
 from pipeline.search.directions import MethodScores
+from pipeline.search.mean_methods import MEAN_METHODS
 from pipeline.search.ranking import TopNeurons
 from pipeline.search.significance import benjamini_hochberg
 from pipeline.store.parquet import concat_columns, dictionary_column
-from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 
 #: A neuron's number over all tasks is target · stride + neuron, so that ties are broken by component, layer, neuron.
@@ -25,24 +28,37 @@ _STRIDE = 2**32
 _FLOATS = ("score", "threshold", "heldout_score", "p_value", "q_value")
 
 
+@dataclass(frozen=True, eq=False)
 class RankingFold:
     """Folds the tasks' scores, method by method: only one method's scores are in memory at a time."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        split: str,
-        concepts: Sequence[str],
-        tasks: Sequence[NeuronTask],
-        files: Sequence[ScoreFile],
-    ) -> None:
-        self.plan, self.split, self.concepts, self.tasks, self.files = plan, split, concepts, tasks, files
-        self.targets = sorted({(task.component, task.layer) for task in tasks})
-        tests = [file.tests() for file in files]
-        _, self.n_rows, self.n_pos = tests[0]
-        self.p_values = [p_value for p_value, _, _ in tests]
+    plan: Plan
+    split: str
+    """The split that neurons are selected on."""
+    methods: tuple[str, ...]
+    concepts: Sequence[str]
+    tasks: Sequence[NeuronTask]
+    files: Sequence[TaskScores]
+    n_rows: int
+    """T of ``split``."""
+    n_pos: NDArray[np.int64]
+    """Positives (C,) in it."""
+
+    @cached_property
+    def targets(self) -> list[tuple[str, int]]:
+        """Components and layers in the order of ranks."""
+        return sorted({(task.component, task.layer) for task in self.tasks})
+
+    @cached_property
+    def p_values(self) -> list[NDArray[np.float64]]:
+        """Of every task."""
+        return [file.tests() for file in self.files]
+
+    @cached_property
+    def q_values(self) -> list[NDArray[np.float64]]:
+        """Of every task, over the family of all of them."""
         edges = np.cumsum([len(p_value) for p_value in self.p_values])[:-1]
-        self.q_values = np.split(benjamini_hochberg(np.concatenate(self.p_values)), edges)
+        return np.split(benjamini_hochberg(np.concatenate(self.p_values)), edges)
 
     def method(self, method: str, keep: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Columns of ``rankings`` (the best ``keep`` per concept) and of ``layer_bests`` for one method."""
@@ -92,13 +108,13 @@ class RankingFold:
         n_pos = self.n_pos[found["concept"]]
         base_rate = n_pos / self.n_rows if self.n_rows else np.full(n, np.nan)
         return {
-            **{name: np.ma.masked_invalid(found[name]) for name in _FLOATS},
+            **{name: nullable(found[name]) for name in _FLOATS},
             "sign": found["sign"].astype(np.int8),
             "rank": found["rank"],
             "n_rows": np.full(n, self.n_rows, np.int64),
             "n_pos": n_pos,
-            "base_rate": np.ma.masked_invalid(base_rate),
-            "unit": dictionary_column(same, [self.plan.capture.unit]),
+            "base_rate": nullable(base_rate),
+            "unit": dictionary_column(same, [RowRule.of(self.plan).unit]),
             "split": dictionary_column(same, [self.split]),
             "partner": [None] * n,
         }
@@ -107,32 +123,28 @@ class RankingFold:
 def _score(best: TopNeurons) -> dict[str, Any]:
     """Score and sign of a layer's best neurons."""
     found = best.finalize()
-    return {"score": np.ma.masked_invalid(found["score"]), "sign": found["sign"].astype(np.int8)}
+    return {"score": nullable(found["score"]), "sign": found["sign"].astype(np.int8)}
 
 
-def write_rankings(
-    plan: Plan,
-    store: Store,
-    split: str,
-    concepts: Sequence[str],
-    tasks: Sequence[NeuronTask],
-    receipts: Sequence[Receipt],
-    key: str,
-) -> int:
+def write_rankings(plan: Plan, store: Store, folds: Iterable[RankingFold], key: str) -> int:
     """Write the run's ``rankings`` (best ``keep`` per concept and method) and ``layer_bests``.
 
     Returns the number of rankings.
     """
     if show_finished(store, plan, "rankings", key) and show_finished(store, plan, "layer_bests", key):
         return sum(file.n_rows for file in store.files("rankings", plan.run_id))
-    fold = RankingFold(plan, split, concepts, tasks, [ScoreFile(store, receipt.files[0].path) for receipt in receipts])
     keep = None if plan.config.search.keep == "all" else plan.config.search.keep
-    parts = [fold.method(method, keep) for method in plan.config.search.methods]
+    parts = [fold.method(method, keep) for fold in folds for method in fold.methods]
     for table, columns in (("rankings", [part[0] for part in parts]), ("layer_bests", [part[1] for part in parts])):
         write_run_table(
             store, plan, table, {name: concat_columns([c[name] for c in columns]) for name in columns[0]}, key
         )
     return sum(len(rankings["rank"]) for rankings, _ in parts)
+
+
+def nullable(values: NDArray[Any]) -> np.ma.MaskedArray[Any, Any]:
+    """NaN as null; an infinite standardised difference is none."""
+    return np.ma.masked_where(np.isnan(values), values)
 
 
 def _params(plan: Plan, method: str) -> str:
@@ -143,9 +155,16 @@ def _params(plan: Plan, method: str) -> str:
         params["label_on"] = plan.config.concepts.label_on
     if plan.capture.pooling:
         params["pooling"] = plan.capture.pooling
+    rule = RowRule.of(plan)
+    if rule.pooling is not None:
+        params["search_pooling"] = rule.pooling
     if method == "iou":
-        params["alpha"] = search.alpha
-    if plan.capture.dtype == "float32" and method != "mean_diff":
+        params |= {"alpha": search.alpha} if search.threshold is None else {"threshold": search.threshold}
+    if method == "mi":
+        params["intervals"] = search.intervals
+    if method in MEAN_METHODS:
+        params["p_value"] = "welch_t"
+    elif search.round_to is not None and rule.is_float32(plan.capture.value_dtype):
         params["rounded"] = search.round_to
     if plan.capture.rule is not None:
         params["stored"] = plan.capture.rule

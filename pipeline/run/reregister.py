@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
-from pipeline.run.neuron_search import search_stage
+from pipeline.run.neuron_search import search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, show_finished
@@ -34,7 +34,7 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
     show_finished(store, plan, "contexts", contexts_stage(plan))
     if is_labelled and store.receipts(f"rankings-{plan.run_id}"):
         try:
-            _, key = search_stage(plan, store)
+            _, key = search_stages(plan, store)
         except (ConceptError, ConfigError):  # the settings leave nothing to search, so nothing was searched by them
             return
         for table in ("rankings", "layer_bests"):

@@ -1,27 +1,54 @@
 """Neuron search: from folded states, or from plain arrays, to ranked neurons.
 
-On arrays: ``average_precision(X, Y)``, ``auroc``, ``iou``, ``best_iou``, ``mean_diff`` with X (T, N) and Y (T, C).
-On states: ``score_block`` and ``TopNeurons``.
+On arrays, with X (T, N) and Y (T, C): ``average_precision(X, Y)``, ``auroc``, ``iou``, ``best_iou``, ``f1``,
+``mutual_information``, ``mean_diff``, ``probeless``, ``selectivity``, ``cohen_d``, ``welch_t``, ``pearson``.
+On states: ``score_block``, ``score_means`` and ``TopNeurons``.
 """
 
-from pipeline.search.array_search import auroc, average_precision, best_iou, iou, mean_diff, sweep_arrays
+from pipeline.search.array_search import (
+    auroc,
+    average_precision,
+    best_iou,
+    cohen_d,
+    f1,
+    iou,
+    mean_diff,
+    moments_of_arrays,
+    mutual_information,
+    pearson,
+    probeless,
+    selectivity,
+    sweep_arrays,
+    welch_t,
+)
 from pipeline.search.directions import MethodScores
 from pipeline.search.ranking import TopNeurons, rank_order
-from pipeline.search.search_states import METHODS, BlockScores, score_block
+from pipeline.search.search_states import METHODS, BlockScores, score_block, score_means
 from pipeline.search.significance import benjamini_hochberg
+from pipeline.search.sweep import CutRule
 
 __all__ = [
     "METHODS",
     "BlockScores",
+    "CutRule",
     "MethodScores",
     "TopNeurons",
     "auroc",
     "average_precision",
     "benjamini_hochberg",
     "best_iou",
+    "cohen_d",
+    "f1",
     "iou",
     "mean_diff",
+    "moments_of_arrays",
+    "mutual_information",
+    "pearson",
+    "probeless",
     "rank_order",
     "score_block",
+    "score_means",
+    "selectivity",
     "sweep_arrays",
+    "welch_t",
 ]

@@ -17,75 +17,96 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.search import sweep_kernel as k
-from pipeline.search.auroc import auroc as sweep_auroc
-from pipeline.search.average_precision import average_precision as sweep_average_precision
-from pipeline.search.best_iou import best_iou as sweep_best_iou
 from pipeline.search.directions import MethodScores
-from pipeline.search.iou import iou as sweep_iou
-from pipeline.search.mean_difference import mean_difference
-from pipeline.search.sweep import Sweep, Thresholds
+from pipeline.search.mean_methods import mean_scores
+from pipeline.search.search_states import SWEEP_METHODS
+from pipeline.search.sweep import DEFAULT_RULE, CutRule, Sweep, sweep_columns
+from pipeline.stats.concept_moments import ConceptMoments
 from pipeline.stats.label_matrix import LabelMatrix
-from pipeline.stats.quantiles import histogram_quantiles
 from schemas.errors import ActivationError, UsageError
 
 
 def average_precision(activations: ArrayLike, concepts: Any) -> MethodScores:
     """Average precision (N, C); see :mod:`pipeline.search.average_precision`."""
-    return sweep_average_precision(sweep_arrays(activations, concepts))
+    return SWEEP_METHODS["ap"](sweep_arrays(activations, concepts), None)
 
 
 def auroc(activations: ArrayLike, concepts: Any) -> MethodScores:
     """Area under the ROC curve (N, C); see :mod:`pipeline.search.auroc`."""
-    return sweep_auroc(sweep_arrays(activations, concepts))
-
-
-def iou(activations: ArrayLike, concepts: Any, alpha: float = 0.005) -> MethodScores:
-    """Intersection over union at the 1 − α quantile (N, C); see :mod:`pipeline.search.iou`."""
-    return sweep_iou(sweep_arrays(activations, concepts, alpha))
+    return SWEEP_METHODS["auroc"](sweep_arrays(activations, concepts), None)
 
 
 def best_iou(activations: ArrayLike, concepts: Any) -> MethodScores:
     """Intersection over union at the best threshold (N, C); see :mod:`pipeline.search.best_iou`."""
-    return sweep_best_iou(sweep_arrays(activations, concepts))
+    return SWEEP_METHODS["best_iou"](sweep_arrays(activations, concepts), None)
+
+
+def f1(activations: ArrayLike, concepts: Any) -> MethodScores:
+    """F1 at the best threshold (N, C); see :mod:`pipeline.search.best_iou`."""
+    return SWEEP_METHODS["f1"](sweep_arrays(activations, concepts), None)
+
+
+def iou(activations: ArrayLike, concepts: Any, alpha: float = 0.005, *, threshold: float | None = None) -> MethodScores:
+    """Intersection over union at the 1 − α quantile or at a threshold (N, C); see :mod:`pipeline.search.iou`."""
+    return SWEEP_METHODS["iou"](sweep_arrays(activations, concepts, CutRule(alpha, threshold)), None)
+
+
+def mutual_information(activations: ArrayLike, concepts: Any, n_intervals: int = 10) -> MethodScores:
+    """Mutual information as a share of the concept's entropy (N, C); see :mod:`pipeline.search.mutual_information`."""
+    return SWEEP_METHODS["mi"](sweep_arrays(activations, concepts, CutRule(n_intervals=n_intervals)), None)
 
 
 def mean_diff(activations: ArrayLike, concepts: Any) -> MethodScores:
-    """Mean difference (N, C); see :mod:`pipeline.search.mean_difference`."""
-    return mean_difference(sweep_arrays(activations, concepts))
+    """Mean difference (N, C); see :mod:`pipeline.search.mean_methods`."""
+    return mean_scores("mean_diff", moments_of_arrays(activations, concepts))
 
 
-def sweep_arrays(activations: ArrayLike, concepts: Any, alpha: float = 0.005) -> Sweep:
-    """Everything the five searches read, for those who want several of them from one walk."""
-    matrix = _activation_matrix(activations)
-    labels = _label_matrix(concepts)
-    n_rows, n_neurons = matrix.shape
-    if labels.n_rows != n_rows:
-        raise UsageError(f"concepts must have the {n_rows} rows of the activations, not {labels.n_rows}")
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha must lie strictly between 0 and 1, got {alpha}")
-    shape = (n_neurons, labels.n_concepts)
-    results, moments = np.zeros((*shape, k.N_RESULTS)), np.zeros((n_neurons, 2))
-    quantiles = np.full((n_neurons, 2), np.nan)
-    bins, best_values = np.zeros((n_neurons, 2), np.int64), np.zeros((*shape, 2))
-    for neuron in range(n_neurons if n_rows else 0):
-        values, ranks, total = np.unique(matrix[:, neuron], return_inverse=True, return_counts=True)
-        quantiles[neuron] = _quantile_pair(total, values, alpha)
-        bins[neuron] = (
-            np.searchsorted(values, quantiles[neuron, 0], "right"),
-            np.searchsorted(values, quantiles[neuron, 1]) - 1,
-        )
-        k.sweep_ranks(ranks, total, values, labels.indptr, labels.rows, bins[neuron], moments[neuron], results[neuron])
-        best_values[neuron] = values[results[neuron][:, [k.BEST_BIN_POS, k.BEST_BIN_NEG]].astype(np.int64)]
-    thresholds = Thresholds(quantiles, bins, np.zeros((*shape, 2), np.int64))
-    return Sweep(n_rows, labels.counts, results, moments, thresholds, best_values)
+def selectivity(activations: ArrayLike, concepts: Any) -> MethodScores:
+    """Mean difference over range (N, C); see :mod:`pipeline.search.mean_methods`."""
+    return mean_scores("selectivity", moments_of_arrays(activations, concepts))
 
 
-def _quantile_pair(total: NDArray[np.int64], values: NDArray[np.float64], alpha: float) -> tuple[float, float]:
-    counts, level = total[None, :], np.array([1 - alpha])
-    upper = histogram_quantiles(counts, values, level)[0, 0]
-    lower = -histogram_quantiles(counts, values, level, negated=True)[0, 0]
-    return float(upper), float(lower) + 0.0
+def cohen_d(activations: ArrayLike, concepts: Any) -> MethodScores:
+    """Standardised difference (N, C); see :mod:`pipeline.search.mean_methods`."""
+    return mean_scores("cohen_d", moments_of_arrays(activations, concepts))
+
+
+def welch_t(activations: ArrayLike, concepts: Any) -> MethodScores:
+    """Welch's t (N, C); see :mod:`pipeline.search.mean_methods`."""
+    return mean_scores("welch_t", moments_of_arrays(activations, concepts))
+
+
+def pearson(activations: ArrayLike, concepts: Any) -> MethodScores:
+    """Point-biserial correlation (N, C); see :mod:`pipeline.search.mean_methods`."""
+    return mean_scores("pearson", moments_of_arrays(activations, concepts))
+
+
+def probeless(activations: ArrayLike, concepts: Any, *, are_classes: bool = True) -> MethodScores:
+    """Probeless (N, C); see :mod:`pipeline.search.mean_methods`.
+
+    The concepts are the classes of one label layer, unless ``are_classes`` is false: then each one stands alone.
+    """
+    moments = moments_of_arrays(activations, concepts)
+    return mean_scores("probeless", moments, layers=np.full(len(moments.n_pos), 0 if are_classes else -1))
+
+
+def sweep_arrays(activations: ArrayLike, concepts: Any, rule: CutRule = DEFAULT_RULE) -> Sweep:
+    """Everything the searches by thresholds read, for those who want several of them from one walk."""
+    matrix, labels = _checked(activations, concepts)
+    return sweep_columns(lambda neuron: matrix[:, neuron], matrix.shape[1], labels, rule)
+
+
+def moments_of_arrays(activations: ArrayLike, concepts: Any) -> ConceptMoments:
+    """Everything the searches by means read, for those who want several of them from one fold."""
+    matrix, labels = _checked(activations, concepts)
+    return ConceptMoments.empty(matrix.shape[1], labels.n_concepts).update(np.ascontiguousarray(matrix.T), labels)
+
+
+def _checked(activations: ArrayLike, concepts: Any) -> tuple[NDArray[np.float64], LabelMatrix]:
+    matrix, labels = _activation_matrix(activations), _label_matrix(concepts)
+    if labels.n_rows != len(matrix):
+        raise UsageError(f"concepts must have the {len(matrix)} rows of the activations, not {labels.n_rows}")
+    return matrix, labels
 
 
 def _activation_matrix(activations: ArrayLike) -> NDArray[np.float64]:

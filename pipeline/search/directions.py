@@ -33,7 +33,8 @@ def better_direction(
 ) -> MethodScores:
     """Choose per (neuron, concept) between method(x) and method(−x); ``undefined`` (C,) concepts become NaN."""
     defined = np.broadcast_to(~undefined, positive.shape)
-    margin = TIE * np.maximum(np.abs(positive), np.abs(negative))
+    larger = np.maximum(np.abs(positive), np.abs(negative))
+    margin = TIE * np.where(np.isinf(larger), 0, larger)
     sign = np.where(defined & (negative - positive > margin), -1, 1).astype(np.int8)
     score = np.where(defined, np.where(sign > 0, positive, negative), np.nan)
     if thresholds is None:

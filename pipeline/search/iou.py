@@ -1,7 +1,8 @@
-"""Intersection over union of a concept with the rows where a neuron exceeds a quantile.
+"""Intersection over union of a concept with the rows where a neuron exceeds a quantile, or a given threshold.
 
 The mask is x > q_{1−α}, strict, with numpy's linear quantile over all rows; IoU = TP / (P + n_pred − TP). For the other
-direction the mask is −x > q_{1−α}(−x). (Mu & Andreas 2020, α = 0.005.) A constant neuron predicts nothing: 0.
+direction the mask is −x > q_{1−α}(−x). (Mu & Andreas 2020, α = 0.005.) A constant neuron predicts nothing: 0. With a
+threshold t the masks are x > t and −x > t (t = 0: the rows where a rectified neuron is active).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pipeline.search.sweep import Sweep
 
 
 def iou(train: Sweep, test: Sweep | None = None) -> MethodScores:
-    """IoU at the train quantile (N, C), threshold on the scale of x; held out: with train's threshold and sign.
+    """IoU at train's cut (N, C), threshold on the scale of x; held out: with train's threshold and sign.
 
     Sign −1 means x < threshold.
     """
-    upper, lower = train.thresholds.quantile_values.T
+    upper, lower = train.cuts.strict.T
     shape = train.results.shape[:2]
     thresholds = np.broadcast_to(upper[:, None], shape), np.broadcast_to(lower[:, None], shape)
     scores = better_direction(*_both(train), train.undefined, thresholds)

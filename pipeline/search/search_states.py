@@ -1,33 +1,42 @@
-"""All scores of one block of neurons, from its folded states."""
+"""All scores of one block of neurons, from its folded states.
+
+The methods that look at thresholds are functions of ``ConceptHistogram`` (or of sorted columns), those that look at
+means functions of ``ConceptMoments``; a family of methods needs one fold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.search.auroc import auroc
 from pipeline.search.average_precision import average_precision
-from pipeline.search.best_iou import best_iou
+from pipeline.search.best_iou import best_iou, f1
 from pipeline.search.directions import MethodScores
 from pipeline.search.iou import iou
-from pipeline.search.mean_difference import mean_difference
+from pipeline.search.mean_methods import MEAN_METHODS, mean_scores, welch_p_value
+from pipeline.search.mutual_information import mutual_information
 from pipeline.search.significance import auroc_p_value
-from pipeline.search.sweep import Sweep, quantile_thresholds, sweep
+from pipeline.search.sweep import DEFAULT_RULE, CutRule, Sweep, histogram_cuts, sweep
 from pipeline.stats.concept_histogram import ConceptHistogram
 from pipeline.stats.concept_moments import ConceptMoments
 from schemas.errors import UsageError
 
-#: Methods by their names in tables.
-METHODS: dict[str, Callable[[Sweep, Sweep | None], MethodScores]] = {
+#: Methods that look at thresholds, by their names in tables.
+SWEEP_METHODS: dict[str, Callable[[Sweep, Sweep | None], MethodScores]] = {
     "ap": average_precision,
     "auroc": auroc,
     "iou": iou,
     "best_iou": best_iou,
-    "mean_diff": mean_difference,
+    "f1": lambda train, test: f1(best_iou(train, test)),
+    "mi": mutual_information,
 }
+
+#: All methods by their names in tables.
+METHODS = (*SWEEP_METHODS, *MEAN_METHODS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +45,7 @@ class BlockScores:
 
     methods: dict[str, MethodScores]
     p_value: NDArray[np.float64]
-    """(N, C): two-sided tie-corrected AUROC test on the train rows; NaN where undefined."""
+    """(N, C): two-sided test on the train rows, of AUROC (tie-corrected) or Welch's t; NaN where undefined."""
     n_rows: int
     """Train rows T."""
     n_pos: NDArray[np.int64]
@@ -52,46 +61,50 @@ def score_block(
     train: ConceptHistogram,
     test: ConceptHistogram | None = None,
     *,
-    train_moments: ConceptMoments | None = None,
-    test_moments: ConceptMoments | None = None,
-    methods: Sequence[str] = tuple(METHODS),
-    alpha: float = 0.005,
+    methods: Sequence[str] = tuple(SWEEP_METHODS),
+    rule: CutRule = DEFAULT_RULE,
     threads: int = 1,
 ) -> BlockScores:
-    """Score a block: selection on ``train`` (all rows, where there are no splits), held-out scores on ``test``.
+    """Score a block by thresholds: selection on ``train`` (all rows, where there are no splits), held out on ``test``.
 
-    Moments are only used by ``mean_diff``, and only needed where the histograms hold rounded values (a float32 store);
-    otherwise the means come from the histograms. Raises :class:`UsageError` on an unknown method or states of different
-    blocks.
+    Raises :class:`UsageError` on a method that is none of :data:`SWEEP_METHODS` or states of different blocks.
     """
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown:
-        raise UsageError(f"search method {unknown[0]!r} is not known; choose from {', '.join(METHODS)}")
-    _check_blocks(train, train_moments, test, test_moments)
-    thresholds = quantile_thresholds(train, alpha, threads)
-    on_train = sweep(train, thresholds, threads)
-    on_test = None
-    if test is not None:
-        on_test = sweep(test, replace(thresholds, best_bins=on_train.best_bins, is_heldout=True), threads)
-    scores = {method: METHODS[method](on_train, on_test) for method in methods}
-    if "mean_diff" in scores and train_moments is not None:
-        scores["mean_diff"] = mean_difference(train_moments, test_moments)
-    return BlockScores(scores, auroc_p_value(on_train), train.n_rows, train.n_pos)
-
-
-def _check_blocks(
-    train: ConceptHistogram,
-    train_moments: ConceptMoments | None,
-    test: ConceptHistogram | None,
-    test_moments: ConceptMoments | None,
-) -> None:
+    check_methods(methods, tuple(SWEEP_METHODS))
     block = (train.n_neurons, train.n_concepts)
     if test is not None and (test.n_neurons, test.n_concepts, test.dtype) != (*block, train.dtype):
         raise UsageError(f"the test histogram must be of the train histogram's block {block} and dtype {train.dtype}")
-    for name, moments, of in (("train", train_moments, train), ("test", test_moments, test)):
-        if moments is None:
-            continue
-        if of is None or moments.mean.shape != block or moments.n_rows != of.n_rows:
-            raise UsageError(f"the {name} moments must have seen the rows and block {block} of the {name} histogram")
-    if train_moments is not None and test is not None and test_moments is None:
-        raise UsageError("with train moments and a test histogram, test moments are needed too")
+    on_train = sweep(train, histogram_cuts(train, rule, threads), threads)
+    on_test = None if test is None else sweep(test, on_train.cuts, threads)
+    return score_sweeps(on_train, on_test, methods)
+
+
+def score_sweeps(train: Sweep, test: Sweep | None = None, methods: Sequence[str] = tuple(SWEEP_METHODS)) -> BlockScores:
+    """Score by thresholds from the sweeps of a block; that of ``test`` at the cuts of ``train``."""
+    scores = {method: SWEEP_METHODS[method](train, test) for method in methods}
+    return BlockScores(scores, auroc_p_value(train), train.n_rows, train.n_pos)
+
+
+def score_means(
+    train: ConceptMoments,
+    test: ConceptMoments | None = None,
+    *,
+    methods: Sequence[str] = MEAN_METHODS,
+    layers: NDArray[np.int64] | None = None,
+) -> BlockScores:
+    """Score a block by means: selection on ``train`` (all rows, where there are no splits), held out on ``test``.
+
+    ``layers`` (C,) numbers the label layer of each concept, −1 for none (for `probeless`). Raises :class:`UsageError`
+    on a method that is none of :data:`MEAN_METHODS` or states of different blocks.
+    """
+    check_methods(methods, MEAN_METHODS)
+    if test is not None and test.mean.shape != train.mean.shape:
+        raise UsageError(f"the test moments must be of the train moments' block {train.mean.shape}")
+    scores = {method: mean_scores(method, train, test, layers) for method in methods}
+    return BlockScores(scores, welch_p_value(train), train.n_rows, train.n_pos)
+
+
+def check_methods(methods: Sequence[str], known: Sequence[str]) -> None:
+    """Raise :class:`UsageError` on a method that is none of ``known``."""
+    unknown = [method for method in methods if method not in known]
+    if unknown:
+        raise UsageError(f"search method {unknown[0]!r} is not known here; choose from {', '.join(known)}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.compiled import kernel
 
 #: Places of a walk's results; `_POS` reads x, `_NEG` reads −x.
-AP_POS, AP_NEG, RANK_SUM, VALUE_SUM = 0, 1, 2, 3
+AP_POS, AP_NEG, RANK_SUM, INFORMATION = 0, 1, 2, 3
 BEST_TP_POS, BEST_UNION_POS, BEST_BIN_POS, BEST_TP_NEG, BEST_UNION_NEG, BEST_BIN_NEG = 4, 5, 6, 7, 8, 9
 CUT_TP_POS, CUT_N_POS, CUT_TP_NEG, CUT_N_NEG = 10, 11, 12, 13
 BEST_CUT_TP_POS, BEST_CUT_N_POS, BEST_CUT_TP_NEG, BEST_CUT_N_NEG = 14, 15, 16, 17
@@ -28,11 +28,10 @@ def _walk(
     counts: NDArray[Any],
     occupied: NDArray[np.uint64],
     below: NDArray[np.float64],
-    values: NDArray[np.float64],
-    centre: float,
     n_pos: int,
     cut_pos: int,
     cut_neg: int,
+    edges: NDArray[np.int64],
     is_heldout: bool,
     best_cut_pos: int,
     best_cut_neg: int,
@@ -40,13 +39,15 @@ def _walk(
 ) -> None:
     """Walk one concept's occupied bins and leave ``counts`` and ``occupied`` empty.
 
-    ``counts`` (B,) positives per bin; ``occupied`` one bit per bin; ``below`` (B + 1,) rows in lower bins; ``values``
-    (B,). The cuts count positives and rows in bins ≥ ``*_pos`` and ≤ ``*_neg``. A held-out walk counts at the best
-    thresholds found before, any other walk finds them; of equally good ones that which predicts fewer rows.
+    ``counts`` (B,) positives per bin; ``occupied`` one bit per bin; ``below`` (B + 1,) rows in lower bins. The cuts
+    count positives and rows in bins ≥ ``*_pos`` and ≤ ``*_neg``; ``edges`` (E + 1,) from 0 to B part the bins into the
+    intervals of the mutual information. A held-out walk counts at the best thresholds found before, any other walk
+    finds them; of equally good ones that which predicts fewer rows.
     """
     # one loop over two dozen counters, too long to read at once and still whole: they are locals, kept in registers
     n_rows, positives = below[len(below) - 1], np.float64(n_pos)
-    n_before = ap_pos = ap_neg = rank_sum = value_sum = 0.0
+    n_before = ap_pos = ap_neg = rank_sum = information = before_edge = 0.0
+    interval = 0
     tp_pos = tp_neg = 0.0
     union_pos = union_neg = 1.0
     bin_pos = bin_neg = np.int64(0)
@@ -59,6 +60,10 @@ def _walk(
         while word != np.uint64(0):
             here = index * 64 + np.int64(trailing_zeros(word))
             word &= word - np.uint64(1)
+            while here >= edges[interval + 1]:
+                information += _information(below, edges[interval], edges[interval + 1], n_before - before_edge, n_pos)
+                before_edge = n_before
+                interval += 1
             weight = np.float64(counts[here])
             counts[here] = 0
             n_below, n_through = below[here], below[here + 1]
@@ -68,7 +73,6 @@ def _walk(
             ap_pos += weight * (at_or_above / n_above)
             ap_neg += weight * (n_before / n_through)
             rank_sum += weight * (n_below + n_through)
-            value_sum += weight * (values[here] - centre)
             before_cut_pos = n_before if here < cut_pos else before_cut_pos
             through_cut_neg = n_before if here <= cut_neg else through_cut_neg
             if is_heldout:
@@ -82,8 +86,11 @@ def _walk(
             union = n_through + positives - n_before
             if n_before * union_neg > tp_neg * union:
                 tp_neg, union_neg, bin_neg = n_before, union, here
+    for last in range(interval, len(edges) - 1):
+        information += _information(below, edges[last], edges[last + 1], n_before - before_edge, n_pos)
+        before_edge = n_before
     results[AP_POS], results[AP_NEG] = ap_pos, ap_neg
-    results[RANK_SUM], results[VALUE_SUM] = (rank_sum + positives) / 2, value_sum
+    results[RANK_SUM], results[INFORMATION] = (rank_sum + positives) / 2, information
     results[BEST_TP_POS], results[BEST_UNION_POS], results[BEST_BIN_POS] = tp_pos, union_pos, bin_pos
     results[BEST_TP_NEG], results[BEST_UNION_NEG], results[BEST_BIN_NEG] = tp_neg, union_neg, bin_neg
     results[CUT_TP_POS], results[CUT_N_POS] = positives - before_cut_pos, n_rows - below[cut_pos]
@@ -93,23 +100,32 @@ def _walk(
 
 
 @kernel
-def _cumulate(
-    total: NDArray[np.int64], values: NDArray[np.float64], below: NDArray[np.float64], moments: NDArray[np.float64]
-) -> None:
-    """Fill ``below`` (B + 1,) and ``moments`` = (mean of all rows, Σ t³ − t over tied groups of t rows)."""
+def _information(below: NDArray[np.float64], first: int, stop: int, positives: float, n_pos: int) -> float:
+    """What bins ``first`` … ``stop`` − 1 with so many ``positives`` add to the mutual information, in bits."""
+    n_rows = below[len(below) - 1]
+    inside = below[stop] - below[first]
+    negatives, bits = inside - positives, 0.0
+    if positives > 0:
+        bits += positives * np.log2(positives / inside * (n_rows / n_pos))
+    if negatives > 0:
+        bits += negatives * np.log2(negatives / inside * (n_rows / (n_rows - n_pos)))
+    return float(bits / n_rows)
+
+
+@kernel
+def _cumulate(total: NDArray[np.int64], below: NDArray[np.float64]) -> float:
+    """Fill ``below`` (B + 1,); returns Σ t³ − t over tied groups of t rows."""
     n_below = 0
-    value_sum = ties = 0.0
+    ties = 0.0
     for here in range(len(total)):
         below[here] = n_below
         count = total[here]
         if count:
             n_below += count
             t = np.float64(count)
-            value_sum += t * values[here]
             ties += t * t * t - t
     below[len(total)] = n_below
-    moments[0] = value_sum / n_below if n_below else 0.0
-    moments[1] = ties
+    return ties
 
 
 @kernel
@@ -117,28 +133,28 @@ def sweep_sparse(
     first: int,
     last: int,
     total: NDArray[np.int64],
-    values: NDArray[np.float64],
     sparse: NDArray[np.uint16],
     indptr: NDArray[np.int64],
     segments: NDArray[np.int64],
     n_pos: NDArray[np.int64],
     cuts: NDArray[np.int64],
+    edges: NDArray[np.int64],
     is_heldout: bool,
     best_cuts: NDArray[np.int64],
-    moments: NDArray[np.float64],
+    ties: NDArray[np.float64],
     results: NDArray[np.float64],
 ) -> None:
     """Sweep the concepts whose positives are segments of ``sparse`` (N, …).
 
-    ``cuts`` (N, 2) and ``best_cuts`` (N, C, 2) are the bins that the heldout counts use; ``moments`` (N, 2) and
-    ``results`` (N, C, N_RESULTS) are written.
+    ``cuts`` (N, 2), ``edges`` (N, E + 1) and, for held-out sweeps, ``best_cuts`` (N, C, 2) are bins as in the walk;
+    ``ties`` (N,) and ``results`` (N, C, N_RESULTS) are written.
     """
     n_bins = total.shape[1]
     counts = np.zeros(n_bins, np.int32)
     occupied = np.zeros((n_bins + 63) // 64, np.uint64)
     below = np.empty(n_bins + 1)
     for neuron in range(first, last):
-        _cumulate(total[neuron], values, below, moments[neuron])
+        ties[neuron] = _cumulate(total[neuron], below)
         column = sparse[neuron]
         for concept in range(len(indptr) - 1):
             if indptr[concept] == indptr[concept + 1]:
@@ -149,8 +165,7 @@ def sweep_sparse(
                     counts[here] += 1
                     occupied[here >> 6] |= np.uint64(1) << np.uint64(here & 63)
             _walk(
-                counts, occupied, below, values, moments[neuron, 0], n_pos[concept],
-                cuts[neuron, 0], cuts[neuron, 1], is_heldout,
+                counts, occupied, below, n_pos[concept], cuts[neuron, 0], cuts[neuron, 1], edges[neuron], is_heldout,
                 best_cuts[neuron, concept, 0], best_cuts[neuron, concept, 1], results[neuron, concept],
             )  # fmt: skip
 
@@ -160,14 +175,14 @@ def sweep_dense(
     first: int,
     last: int,
     total: NDArray[np.int64],
-    values: NDArray[np.float64],
     concept: int,
     positives: NDArray[np.int64],
     n_pos: int,
     cuts: NDArray[np.int64],
+    edges: NDArray[np.int64],
     is_heldout: bool,
     best_cuts: NDArray[np.int64],
-    moments: NDArray[np.float64],
+    ties: NDArray[np.float64],
     results: NDArray[np.float64],
 ) -> None:
     """Sweep one concept given by its counts ``positives`` (N, B); the rest as in :func:`sweep_sparse`."""
@@ -176,15 +191,14 @@ def sweep_dense(
     occupied = np.zeros((n_bins + 63) // 64, np.uint64)
     below = np.empty(n_bins + 1)
     for neuron in range(first, last):
-        _cumulate(total[neuron], values, below, moments[neuron])
+        ties[neuron] = _cumulate(total[neuron], below)
         for here in range(n_bins):
             if positives[neuron, here]:
                 counts[here] = positives[neuron, here]
                 occupied[here >> 6] |= np.uint64(1) << np.uint64(here & 63)
         _walk(
-            counts, occupied, below, values, moments[neuron, 0], n_pos,
-            cuts[neuron, 0], cuts[neuron, 1], is_heldout, best_cuts[neuron, concept, 0], best_cuts[neuron, concept, 1],
-            results[neuron, concept],
+            counts, occupied, below, n_pos, cuts[neuron, 0], cuts[neuron, 1], edges[neuron], is_heldout,
+            best_cuts[neuron, concept, 0], best_cuts[neuron, concept, 1], results[neuron, concept],
         )  # fmt: skip
 
 
@@ -192,25 +206,32 @@ def sweep_dense(
 def sweep_ranks(
     ranks: NDArray[np.int64],
     total: NDArray[np.int64],
-    values: NDArray[np.float64],
     indptr: NDArray[np.int64],
     rows: NDArray[np.int32],
     cuts: NDArray[np.int64],
-    moments: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    is_heldout: bool,
+    best_cuts: NDArray[np.int64],
+    ties: NDArray[np.float64],
     results: NDArray[np.float64],
 ) -> None:
-    """Sweep one column of arbitrary floats, given as ``ranks`` (T,) among its distinct ``values`` (B,)."""
+    """Sweep one neuron of arbitrary floats, given as ``ranks`` (T,) among its B distinct values, ``total`` rows each.
+
+    The rest as in :func:`sweep_sparse`, with N = 1.
+    """
     n_bins = len(total)
     counts = np.zeros(n_bins, np.int64)
     occupied = np.zeros((n_bins + 63) // 64, np.uint64)
     below = np.empty(n_bins + 1)
-    _cumulate(total, values, below, moments)
+    ties[0] = _cumulate(total, below)
     for concept in range(len(indptr) - 1):
         start, stop = indptr[concept], indptr[concept + 1]
         for entry in range(start, stop):
             here = ranks[rows[entry]]
             counts[here] += 1
             occupied[here >> 6] |= np.uint64(1) << np.uint64(here & 63)
-        _walk(
-            counts, occupied, below, values, moments[0], stop - start, cuts[0], cuts[1], False, 0, 0, results[concept]
-        )
+        if start < stop:
+            _walk(
+                counts, occupied, below, stop - start, cuts[0, 0], cuts[0, 1], edges[0], is_heldout,
+                best_cuts[0, concept, 0], best_cuts[0, concept, 1], results[0, concept],
+            )  # fmt: skip

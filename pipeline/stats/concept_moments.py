@@ -9,15 +9,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compiled import kernel
 from pipeline.stats.label_matrix import LabelMatrix
+from pipeline.stats.moments_kernel import batch_moments
 from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
+
+#: Share of a neuron's Σ(x − mean)² below which a difference of such sums is rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(slots=True, eq=False)
 class ConceptMoments:
-    """Of N neurons and C concepts: rows, mean and Σ(x − mean)² over each concept's rows, and over all T rows.
+    """Of N neurons and C concepts: rows, mean and Σ(x − mean)² over each concept's rows; these and range of all T rows.
 
     float64; batches are centred on their own means and merged pairwise (Chan et al. 1983).
     """
@@ -27,6 +30,10 @@ class ConceptMoments:
     """Mean over all rows (N,)."""
     m2_all: NDArray[np.float64]
     """Σ(x − mean_all)² over all rows (N,)."""
+    min_all: NDArray[np.float64]
+    """Smallest value (N,); +inf without rows."""
+    max_all: NDArray[np.float64]
+    """Largest value (N,); −inf without rows."""
     n_pos: NDArray[np.int64]
     """Rows of each concept (C,)."""
     mean: NDArray[np.float64]
@@ -42,6 +49,8 @@ class ConceptMoments:
             0,
             np.zeros(n_neurons),
             np.zeros(n_neurons),
+            np.full(n_neurons, np.inf),
+            np.full(n_neurons, -np.inf),
             np.zeros(n_concepts, np.int64),
             np.zeros(shape),
             np.zeros(shape),
@@ -62,23 +71,24 @@ class ConceptMoments:
         check_rows(values.shape[1], labels.n_rows, "labels")
         batch = ConceptMoments.empty(self.n_neurons, labels.n_concepts)
         batch.n_rows, batch.n_pos = labels.n_rows, labels.counts
-        sums = np.zeros(self.n_neurons)
-        all_rows, all_indptr = np.arange(labels.n_rows, dtype=np.int32), np.array([0, labels.n_rows])
-        mean_all, m2_all = batch.mean_all[:, None], batch.m2_all[:, None]
+        every_row = np.arange(labels.n_rows, dtype=np.int32)
 
         def work(first: int, last: int) -> None:
-            _concept_moments(first, last, values, all_indptr, all_rows, mean_all, m2_all)
-            sums[first:last] = mean_all[first:last, 0]
-            _concept_moments(first, last, values, labels.indptr, labels.rows, batch.mean, batch.m2)
+            batch_moments(
+                first, last, values, every_row, labels.indptr, labels.rows,
+                batch.mean_all, batch.m2_all, batch.min_all, batch.max_all, batch.mean, batch.m2,
+            )  # fmt: skip
 
         over_neurons(work, self.n_neurons, threads)
-        refuse_non_finite(sums, values)
+        refuse_non_finite(batch.mean_all, values)
         return self.merge(batch)
 
     def merge(self, other: ConceptMoments) -> ConceptMoments:
         """Add the rows of ``other`` in place; ``other`` is left as it is."""
         check_mergeable(self.mean.shape, other.mean.shape)
         _merge(self.n_rows, self.mean_all, self.m2_all, other.n_rows, other.mean_all, other.m2_all)
+        np.minimum(self.min_all, other.min_all, out=self.min_all)
+        np.maximum(self.max_all, other.max_all, out=self.max_all)
         _merge(self.n_pos, self.mean, self.m2, other.n_pos, other.mean, other.m2)
         self.n_rows += other.n_rows
         self.n_pos = self.n_pos + other.n_pos
@@ -92,16 +102,30 @@ class ConceptMoments:
         n_pos = self.n_pos.astype(np.float64)
         n_neg = self.n_rows - n_pos
         some_pos, some_neg = np.where(n_pos > 0, n_pos, np.nan), np.where(n_neg > 0, n_neg, np.nan)
-        mean_neg = self.mean_all[:, None] - (self.mean - self.mean_all[:, None]) * (n_pos / some_neg)
-        # m2_all = m2_pos + m2_neg + between; rounding must not make a variance negative.
-        between = n_pos * (self.mean - self.mean_all[:, None]) ** 2 + n_neg * (mean_neg - self.mean_all[:, None]) ** 2
-        m2_neg = np.maximum(self.m2_all[:, None] - self.m2 - np.where(n_pos > 0, between, 0), 0)
         return {
             "mean_pos": self.mean + 0 * some_pos,
-            "mean_neg": mean_neg,
-            "variance_pos": self.m2 / some_pos,
-            "variance_neg": m2_neg / some_neg,
+            "mean_neg": self.mean_all[:, None] - (self.mean - self.mean_all[:, None]) * (n_pos / some_neg),
+            "variance_pos": self.m2_pos / some_pos,
+            "variance_neg": self.m2_neg / some_neg,
         }
+
+    @property
+    def m2_pos(self) -> NDArray[np.float64]:
+        """Σ(x − mean)² over the rows with the concept (N, C); 0 where it is nothing but rounding."""
+        return self._beyond_rounding(self.m2)
+
+    @property
+    def m2_neg(self) -> NDArray[np.float64]:
+        """Σ(x − mean)² over the rows without the concept (N, C); 0 where it is nothing but rounding."""
+        n_neg = self.n_rows - self.n_pos
+        # Σ over all rows = Σ with + Σ without + between, where between = excess² n₊ T / n₋
+        excess = np.where(self.n_pos > 0, self.mean - self.mean_all[:, None], 0)
+        between = excess**2 * (self.n_pos * (self.n_rows / np.maximum(n_neg, 1)))
+        rest = self._beyond_rounding(self.m2_all[:, None] - self.m2 - between)
+        return np.where(n_neg > 1, rest, 0)
+
+    def _beyond_rounding(self, m2: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(m2 > ROUNDING * self.m2_all[:, None], m2, 0)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The state as named arrays; :meth:`from_arrays` is the inverse."""
@@ -129,31 +153,3 @@ def _merge(
     delta = mean_b - mean_a
     mean_a += delta * share
     m2_a += m2_b + delta**2 * (weight_a * share)
-
-
-@kernel
-def _concept_moments(
-    first: int,
-    last: int,
-    values: NDArray[np.floating],
-    indptr: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    mean: NDArray[np.float64],
-    m2: NDArray[np.float64],
-) -> None:
-    for neuron in range(first, last):
-        column = values[neuron]
-        for concept in range(len(indptr) - 1):
-            start, stop = indptr[concept], indptr[concept + 1]
-            if start == stop:
-                continue
-            total = 0.0
-            for entry in range(start, stop):
-                total += column[rows[entry]]
-            centre = total / (stop - start)
-            squares = 0.0
-            for entry in range(start, stop):
-                d = column[rows[entry]] - centre
-                squares += d * d
-            mean[neuron, concept] = centre
-            m2[neuron, concept] = squares

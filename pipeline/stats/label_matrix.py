@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,17 @@ class LabelMatrix:
         """From a boolean (T, C) array."""
         concept, row = np.nonzero(np.asarray(mask, bool).T)
         return cls.from_pairs(row, concept, *mask.shape)
+
+    @classmethod
+    def stack(cls, parts: Sequence[LabelMatrix], n_concepts: int) -> LabelMatrix:
+        """The labels of all ``parts``' rows, one part below the other."""
+        first = np.cumsum([0, *(part.n_rows for part in parts)])
+        rows = [part.rows.astype(np.int64) + at for part, at in zip(parts, first, strict=False)]
+        concepts = [part.concepts for part in parts]
+        none = np.zeros(0, np.int64)
+        return cls.from_pairs(
+            np.concatenate([none, *rows]), np.concatenate([none, *concepts]), int(first[-1]), n_concepts
+        )
 
     @property
     def n_concepts(self) -> int:

@@ -17,7 +17,7 @@ from pipeline.run.plan_check import check_plans
 from pipeline.run.planning import plan_run
 from pipeline.run.plans import load_plan, save_plan
 from pipeline.run.progress import Silent
-from pipeline.run.split_labels import SplitLabels
+from pipeline.run.search_rows import RowRule, SplitLabels
 from pipeline.store.store import Store
 from pipeline.store.verify import verify
 from schemas.errors import ConceptError, ConfigError, StoreError
@@ -57,10 +57,10 @@ def test_changed_concepts_take_the_old_rankings_out_of_sight(inputs, tmp_path):
 def test_workers_read_the_labels_they_were_given(inputs, tmp_path):
     found = run_stages(inputs.config(tmp_path / "store"))
     stage = next(path.name for path in (tmp_path / "store/receipts").glob("labels-*"))
-    loader = SplitLabels(found.store, found.plan, stage, ("long",))
+    loader = SplitLabels(found.store, found.plan, stage, ("long",), RowRule("token", None))
     before = [loader.load(shard).labels["train"].counts.tolist() for shard in found.plan.shards]
     plan_run(inputs.config(tmp_path / "store", concepts=LONGER), found.store, LocalExecutor(), Silent())
-    loader = SplitLabels(found.store, found.plan, stage, ("long",))
+    loader = SplitLabels(found.store, found.plan, stage, ("long",), RowRule("token", None))
     assert [loader.load(shard).labels["train"].counts.tolist() for shard in found.plan.shards] == before
 
 

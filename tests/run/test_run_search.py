@@ -12,7 +12,7 @@ from tiny_run import run_stages, tables
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.progress import Silent
-from schemas.errors import ConceptError, ConfigError
+from schemas.errors import ConceptError
 
 METHODS = ("ap", "auroc", "iou", "best_iou", "mean_diff")
 KEYS = "component, layer, neuron, concept, method, score, sign, heldout_score, n_rows, n_pos, threshold, params"
@@ -33,16 +33,16 @@ def both_ways(score, y, x):
     return (up, 1) if up >= down - 1e-12 else (down, -1)
 
 
-@pytest.fixture(scope="module", params=["float16", "bfloat16", "float32"])
+@pytest.fixture(scope="module", params=["float16", "bfloat16", "float32", "float32 rounded"])
 def searched(request, inputs, tmp_path_factory):
     """A finished store of each dtype; the float16 one is the session's reference."""
     if request.param == "float16":
         return request.getfixturevalue("finished"), None
-    rounded = {"search": {"round_to": "float16"}} if request.param == "float32" else {}
+    dtype, _, rounded = request.param.partition(" ")
     config = inputs.config(
-        tmp_path_factory.mktemp(request.param) / "store",
-        dump={"dtype": request.param, "layers": [1]},
-        **{name: {"keep": "all", **values} for name, values in rounded.items()},
+        tmp_path_factory.mktemp(dtype) / "store",
+        dump={"dtype": dtype, "layers": [1]},
+        search={"keep": "all", **({"round_to": "float16"} if rounded else {})},
     )
     return run_stages(config), np.float16 if rounded else None
 
@@ -160,12 +160,6 @@ def test_a_corpus_without_splits_is_searched_whole(inputs, tmp_path):
     for neuron, score, _, split, heldout in ranked:
         assert score == pytest.approx(scores[neuron], abs=1e-9)
         assert (split, heldout) == ("all", None)
-
-
-def test_a_float32_store_is_not_rounded_behind_ones_back(inputs, tmp_path):
-    small = inputs.config(tmp_path / "store", dump={"dtype": "float32", "layers": [1], "components": ["resid"]})
-    with pytest.raises(ConfigError, match=r"search\.round_to"):
-        run_stages(small)
 
 
 def test_unknown_concepts_and_too_few_positives_are_refused(finished):

@@ -40,7 +40,14 @@ def test_alpha(alpha):
     with pytest.raises(UsageError, match="alpha"):
         search.iou(X, Y, alpha=alpha)
     with pytest.raises(UsageError, match="alpha"):
-        search.score_block(ConceptHistogram.empty(1, 1), alpha=alpha)
+        search.CutRule(alpha)
+
+
+def test_threshold_and_intervals():
+    with pytest.raises(UsageError, match="threshold must be a finite number"):
+        search.iou(X, Y, threshold=np.nan)
+    with pytest.raises(UsageError, match="at least 2 intervals"):
+        search.mutual_information(X, Y, n_intervals=1)
 
 
 def test_no_rows_no_neurons_no_concepts():
@@ -48,11 +55,16 @@ def test_no_rows_no_neurons_no_concepts():
     assert search.iou(X[:, :0], Y).score.shape == (0, 3)
     assert search.best_iou(X, Y[:, :0]).score.shape == (2, 0)
     assert search.score_block(ConceptHistogram.empty(0, 2)).p_value.shape == (0, 2)
+    for method in (search.welch_t, search.probeless, search.mutual_information):
+        assert np.isnan(method(X[:0], Y[:0]).score).all()
+        assert method(X[:, :0], Y).score.shape == (0, 3)
 
 
 def test_unknown_method():
-    with pytest.raises(UsageError, match="'apx' is not known; choose from ap, auroc"):
+    with pytest.raises(UsageError, match="'apx' is not known here; choose from ap, auroc"):
         search.score_block(ConceptHistogram.empty(1, 1), methods=["ap", "apx"])
+    with pytest.raises(UsageError, match="'ap' is not known here; choose from mean_diff"):
+        search.score_means(ConceptMoments.empty(1, 1), methods=["ap"])
 
 
 def test_states_of_different_blocks():
@@ -61,10 +73,8 @@ def test_states_of_different_blocks():
         search.score_block(train, ConceptHistogram.empty(2, 4))
     with pytest.raises(UsageError, match="test histogram"):
         search.score_block(train, ConceptHistogram.empty(2, 3, "bfloat16"))
-    with pytest.raises(UsageError, match="train moments"):
-        search.score_block(train, train_moments=ConceptMoments.empty(2, 4))
     with pytest.raises(UsageError, match="test moments"):
-        search.score_block(train, train, train_moments=ConceptMoments.empty(2, 3))
+        search.score_means(ConceptMoments.empty(2, 3), ConceptMoments.empty(2, 4))
 
 
 def test_arguments_are_left_alone():

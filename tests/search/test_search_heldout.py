@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+import scipy.stats
+from sklearn.metrics import average_precision_score, f1_score, mutual_info_score, roc_auc_score
 
-from pipeline.search import score_block
+from pipeline.search import CutRule, score_block
 from pipeline.stats import ConceptHistogram, LabelMatrix, encode_codes
 
 ALPHA = 0.1
@@ -32,20 +33,24 @@ def overlap(predicted: np.ndarray, y: np.ndarray) -> float:
 
 def test_every_method():
     train, test = planted(0, 500), planted(1, 300)
-    block = score_block(state_of(*train), state_of(*test), alpha=ALPHA)
+    block = score_block(state_of(*train), state_of(*test), rule=CutRule(ALPHA))
     x, mask = test[0].astype(np.float64), test[1]
     for neuron, concept in np.ndindex(6, 4):
         y = mask[:, concept]
         found = {name: scores.heldout[neuron, concept] for name, scores in block.methods.items()}
         sign = {name: int(scores.sign[neuron, concept]) for name, scores in block.methods.items()}
         directed = {name: side * x[neuron] for name, side in sign.items()}
-        threshold = {name: sign[name] * block.methods[name].threshold[neuron, concept] for name in ("iou", "best_iou")}
+        threshold = {
+            name: sign[name] * block.methods[name].threshold[neuron, concept] for name in ("iou", "best_iou", "f1")
+        }
         assert found["ap"] == pytest.approx(average_precision_score(y, directed["ap"]))
         assert found["auroc"] == pytest.approx(roc_auc_score(y, directed["auroc"]))
         assert found["iou"] == pytest.approx(overlap(directed["iou"] > threshold["iou"], y))
         assert found["best_iou"] == pytest.approx(overlap(directed["best_iou"] >= threshold["best_iou"], y))
-        difference = directed["mean_diff"][y].mean() - directed["mean_diff"][~y].mean()
-        assert found["mean_diff"] == pytest.approx(difference, abs=1e-9)
+        assert found["f1"] == pytest.approx(f1_score(y, directed["f1"] >= threshold["f1"]))
+        bins = np.digitize(x[neuron], np.quantile(train[0][neuron].astype(np.float64), np.arange(1, 10) / 10))
+        entropy = scipy.stats.entropy([y.mean(), 1 - y.mean()])
+        assert found["mi"] == pytest.approx(mutual_info_score(bins, y) / entropy, abs=1e-12)
 
 
 def test_train_scores_do_not_look_at_test():

@@ -1,0 +1,197 @@
+"""The two folds of a search: ``ConceptMoments`` for the methods by means, thresholds swept for the others.
+
+A task leaves what its neurons came to in the store, for all methods of its kind, so another method, another ``keep`` or
+another choice of neurons costs no activation to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.run.fold import ActivationFold, NeuronTask, ShardCache, kernel_threads
+from pipeline.run.plan_record import Plan
+from pipeline.run.score_files import save_moments, save_scores
+from pipeline.run.search_rows import RowRule, ShardLabels, SplitLabels, SplitName
+from pipeline.search.search_states import BlockScores, score_block, score_sweeps
+from pipeline.search.sweep import CutRule, Sweep, sweep_columns
+from pipeline.stats.codes import encode_codes, round_to_bits
+from pipeline.stats.concept_histogram import ConceptHistogram
+from pipeline.stats.concept_moments import ConceptMoments
+from pipeline.stats.label_matrix import LabelMatrix
+from pipeline.store.paths import state_file
+from pipeline.store.store import Store
+from schemas.errors import IntegrityError
+
+Kind = Literal["means", "thresholds"]
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """Recipe of a search worker: what it folds, over which rows, for which concepts."""
+
+    store_url: str
+    plan: Plan
+    kind: Kind
+    stage: str
+    labels: str
+    """Stage of the label receipts: the workers read these files, whatever the manifest says meanwhile."""
+    rule: RowRule
+    concepts: tuple[str, ...]
+    splits: dict[SplitName, tuple[int, ...]]
+    """Positive rows per concept of each split that is used."""
+    n_rows: dict[SplitName, int]
+
+    @property
+    def selection(self) -> SplitName:
+        """The split that neurons are selected on."""
+        return "train" if "train" in self.splits else "all"
+
+    @property
+    def cuts(self) -> CutRule:
+        """Where thresholds cut."""
+        search = self.plan.config.search
+        return CutRule(search.alpha, search.threshold, search.intervals)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether neurons are sorted: float32 values that are not to be rounded."""
+        return self.rule.is_float32(self.plan.capture.value_dtype) and self.plan.config.search.round_to is None
+
+    def bytes_per_neuron(self) -> int:
+        """Memory of one neuron's states."""
+        if self.kind == "means":
+            return 32 * len(self.concepts) * len(self.splits)
+        if self.is_sorted:
+            return 4 * sum(self.n_rows.values())
+        counts = (np.array(n_pos, np.int64) for n_pos in self.splits.values())
+        return sum(ConceptHistogram.bytes_per_neuron(n_pos) for n_pos in counts)
+
+    def open(self) -> MeansWorker | ThresholdWorker:
+        """Make the worker."""
+        worker = MeansWorker if self.kind == "means" else ThresholdWorker
+        return worker(Store.open(self.store_url).pinned(), self)
+
+
+class SearchFold:
+    """What both workers share: the rows of a task, shard by shard, and leaving results in the store."""
+
+    def __init__(self, store: Store, job: SearchJob) -> None:
+        self.store = store
+        self.job = job
+        self.fold = ActivationFold(store, job.plan)
+        self.labels = ShardCache(SplitLabels(store, job.plan, job.labels, job.concepts, job.rule).load)
+        self.threads = kernel_threads(job.plan.config)
+
+    def values(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[np.float32], ShardLabels]]:
+        """float32 values (n, U) and labels of every shard that has counted rows."""
+        for batch in self.fold.batches(task):
+            labels = self.labels[batch.shard]
+            yield self.job.rule.pool(batch.values(), labels.starts), labels
+
+    def codes(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[np.uint16], ShardLabels]]:
+        """Order-preserving codes (n, U) and labels; rounded, where the values have none of their own."""
+        rule, dtype = self.job.rule, self.code_dtype
+        if rule.is_float32(self.job.plan.capture.value_dtype):
+            for values, labels in self.values(task):
+                yield encode_codes(round_to_bits(values, dtype), dtype), labels
+            return
+        for batch in self.fold.batches(task):
+            labels = self.labels[batch.shard]
+            yield rule.pool(batch.codes(), labels.starts), labels
+
+    @property
+    def code_dtype(self) -> str:
+        """What codes stand for."""
+        capture, search = self.job.plan.capture, self.job.plan.config.search
+        return (search.round_to or "") if self.job.rule.is_float32(capture.value_dtype) else capture.value_dtype
+
+    def check(self, task: NeuronTask, split: SplitName, n_pos: npt.NDArray[np.int64]) -> None:
+        """Raise :class:`IntegrityError` if the labels are not those of the job."""
+        if n_pos.tolist() != list(self.job.splits[split]):
+            raise IntegrityError(f"{task.key}: the labels changed while the search ran; start it again")
+
+    def path(self, task: NeuronTask) -> str:
+        """Where the task's result belongs."""
+        return state_file(self.job.plan.run_id, f"{self.job.stage}/{task.key}.npz")
+
+
+def of_split(values: npt.NDArray[Any], shard: ShardLabels, split: str) -> npt.NDArray[Any]:
+    """Those of ``values`` (n, U) whose rows are in a split."""
+    rows = shard.rows[split]
+    return values if len(rows) == values.shape[1] else np.take(values, rows, axis=1)
+
+
+class MeansWorker(SearchFold):
+    """Folds the moments of one range of neurons after the other."""
+
+    def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
+        """Leave the moments of every split in the store."""
+        job = self.job
+        states = {split: ConceptMoments.empty(len(task.neurons), len(job.concepts)) for split in job.splits}
+        n_rows = 0
+        for values, shard in self.values(task):
+            n_rows += values.shape[1]
+            for split, state in states.items():
+                state.update(of_split(values, shard, split), shard.labels[split], self.threads)
+        for split, state in states.items():
+            self.check(task, split, state.n_pos)
+        with self.store.staging() as staging:
+            save_moments(staging.path(self.path(task)), states[job.selection], states.get("test"))
+            self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
+        return {"n_rows": n_rows}
+
+
+class ThresholdWorker(SearchFold):
+    """Scores one range of neurons after the other by all methods that look at thresholds."""
+
+    def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
+        """Leave the scores in the store."""
+        scores = self._sorted(task) if self.job.is_sorted else self._counted(task)
+        with self.store.staging() as staging:
+            save_scores(staging.path(self.path(task)), scores)
+            self.store.commit(staging, self.job.stage, task.key, {"attempt": attempt})
+        return {"n_rows": sum(self.job.n_rows.values())}
+
+    def _counted(self, task: NeuronTask) -> BlockScores:
+        """From the histogram of all 65,536 codes, which is the sorted column."""
+        job, n = self.job, len(task.neurons)
+        states = {
+            split: ConceptHistogram.empty(n, len(job.concepts), self.code_dtype, np.array(n_pos, np.int64))
+            for split, n_pos in job.splits.items()
+        }
+        for codes, shard in self.codes(task):
+            for split, state in states.items():
+                state.update(of_split(codes, shard, split), shard.labels[split], self.threads)
+        for split, state in states.items():
+            self.check(task, split, state.n_pos)
+        return score_block(states[job.selection], states.get("test"), rule=job.cuts, threads=self.threads)
+
+    def _sorted(self, task: NeuronTask) -> BlockScores:
+        """From whole columns of float32, which have no short list of codes."""
+        job = self.job
+        columns = {split: np.empty((len(task.neurons), n), np.float32) for split, n in job.n_rows.items()}
+        labels: dict[SplitName, list[LabelMatrix]] = {split: [] for split in job.splits}
+        filled = dict.fromkeys(job.splits, 0)
+        for values, shard in self.values(task):
+            for split, column in columns.items():
+                part = of_split(values, shard, split)
+                column[:, filled[split] : filled[split] + part.shape[1]] = part
+                filled[split] += part.shape[1]
+                labels[split].append(shard.labels[split])
+        train: Sweep | None = None
+        sweeps = {}
+        for split in sorted(job.splits, key=lambda name: name == "test"):
+            stacked = LabelMatrix.stack(labels[split], len(job.concepts))
+            self.check(task, split, stacked.counts)
+            cuts = None if train is None else train.cuts
+            column = columns[split]
+            sweeps[split] = sweep_columns(
+                column.__getitem__, len(column), stacked, job.cuts, cuts, threads=self.threads
+            )
+            train = sweeps[split] if train is None else train
+        return score_sweeps(sweeps[job.selection], sweeps.get("test"))

@@ -1,0 +1,167 @@
+"""All methods from two folds, on rows as they were dumped or pooled, equal to the definitions on values of a reader."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from sklearn.metrics import average_precision_score
+from tiny_run import Finished, tables
+
+from pipeline.run.fold import ActivationFold, Batch, NeuronTask
+from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.neuron_search import search
+from pipeline.run.progress import Silent
+from pipeline.store.store import Store
+from schemas.analysis_config import METHODS
+from schemas.errors import ConfigError
+
+FIELDS = "component, layer, neuron, concept, method, score, sign, threshold, heldout_score, n_rows, n_pos, unit, params"
+
+
+def searched(found: Finished, **settings: Any) -> pd.DataFrame:
+    """The rankings by these settings."""
+    config = found.plan.config
+    given = config.search.model_copy(update={"keep": "all", **settings})
+    plan = found.plan.with_config(config.model_copy(update={"search": given}))
+    search(plan, found.store, LocalExecutor(), Silent())
+    with tables(found.store) as read:
+        rows = read.rows(f"SELECT {FIELDS} FROM rankings ORDER BY ALL")
+    frame = pd.DataFrame(rows, columns=FIELDS.split(", "))
+    return frame.astype(dict.fromkeys(("score", "threshold", "heldout_score"), float))
+
+
+@pytest.fixture(scope="module")
+def searchable(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The session's store once more, for rankings of one's own."""
+    folder = tmp_path_factory.mktemp("searchable") / "store"
+    shutil.copytree(finished.store.url, folder)
+    return replace(finished, store=Store.open(str(folder)))
+
+
+@pytest.fixture(scope="module")
+def values(searchable: Finished) -> pd.DataFrame:
+    """`mlp` layer 1 of the counted train rows, with words, sentences and labels."""
+    with tables(searchable.store) as read:
+        row_ids, x = read.activations("mlp", 1)
+        rows = read.rows("SELECT sentence_id, word_id, split, is_counted FROM rows ORDER BY row_id")
+        labels = read.labels(row_ids)
+    frame = pd.DataFrame(rows, columns=["sentence", "word", "split", "counted"])
+    frame = pd.concat([frame, pd.DataFrame(x), pd.DataFrame(labels)], axis=1)
+    return frame[frame["counted"] & (frame["split"] == "train")]
+
+
+@pytest.fixture(scope="module")
+def everything(searchable: Finished) -> pd.DataFrame:
+    return searched(searchable, methods=METHODS)
+
+
+def test_every_method_is_ranked(everything: pd.DataFrame, values: pd.DataFrame) -> None:
+    assert set(everything["method"]) == set(METHODS)
+    of_layer = everything[(everything["component"] == "mlp") & (everything["layer"] == 1)]
+    for neuron, concept in itertools.product((0, 7), ("upos=NOUN", "long")):
+        x, y = values[neuron].to_numpy(np.float64), values[concept].to_numpy(bool)
+        found = of_layer[(of_layer["neuron"] == neuron) & (of_layer["concept"] == concept)].set_index("method")
+        difference = x[y].mean() - x[~y].mean()
+        t = scipy.stats.ttest_ind(x[y], x[~y], equal_var=False).statistic
+        expected = {
+            "selectivity": difference / np.ptp(x),
+            "welch_t": t,
+            "pearson": scipy.stats.pearsonr(x, y.astype(float)).statistic,
+        }
+        for method, score in expected.items():
+            assert found.loc[method, "score"] == pytest.approx(abs(score), rel=1e-5)
+            assert found.loc[method, "sign"] == np.sign(score)
+        iou = found.loc["best_iou", "score"]
+        assert found.loc["f1", "score"] == pytest.approx(2 * iou / (1 + iou), rel=1e-12)
+        assert found.loc["f1", "threshold"] == found.loc["best_iou", "threshold"]
+        assert 0 <= found.loc["mi", "score"] <= 1
+
+
+def test_probeless_sees_all_classes_of_the_layer(searchable: Finished, values: pd.DataFrame) -> None:
+    """Also those that were not asked for."""
+    found = searched(
+        searchable, methods=("probeless",), concepts=("upos=NOUN", "long"), layers=(1,), components=("mlp",)
+    )
+    assert set(found["concept"]) == {"upos=NOUN", "long", "upos=*"}
+    classes = [name for name in values if str(name).startswith("upos=") and values[name].any()]
+    means = {name: values.loc[values[name], 3].mean() for name in classes}
+    of_neuron = found[found["neuron"] == 3].set_index("concept")["score"]
+    noun = sum(abs(means["upos=NOUN"] - mean) for mean in means.values())
+    assert of_neuron["upos=NOUN"] == pytest.approx(noun, rel=1e-5)
+    pairs = sum(abs(a - b) for a, b in itertools.combinations(means.values(), 2))
+    assert of_neuron["upos=*"] == pytest.approx(pairs, rel=1e-5)
+    difference = values.loc[values["long"], 3].mean() - values.loc[~values["long"], 3].mean()
+    assert of_neuron["long"] == pytest.approx(abs(difference), rel=1e-5)
+
+
+def test_another_method_reads_no_activations(
+    searchable: Finished, everything: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does another choice of methods, layers or the number kept."""
+
+    def fails(self: ActivationFold, task: NeuronTask) -> Iterator[Batch]:
+        raise AssertionError("activations are read")
+
+    monkeypatch.setattr(ActivationFold, "batches", fails)
+    for method in ("f1", "welch_t", "mi"):
+        again = searched(searchable, methods=(method,), layers=(1,))
+        expected = everything[(everything["method"] == method) & (everything["layer"] == 1)]
+        pd.testing.assert_frame_equal(again, expected.reset_index(drop=True))
+    two = searched(searchable, methods=("ap",), keep=2)
+    assert (two.groupby("concept").size() == 2).all()
+
+
+def test_some_neurons_score_as_among_all(searchable: Finished, everything: pd.DataFrame) -> None:
+    some = searched(searchable, methods=("ap", "cohen_d"), neurons=(2, 3, 9, 10**6))
+    expected = everything[everything["neuron"].isin([2, 3, 9]) & everything["method"].isin(["ap", "cohen_d"])]
+    pd.testing.assert_frame_equal(some, expected.reset_index(drop=True))
+    with pytest.raises(ConfigError, match=r"search\.neurons"):
+        searched(searchable, neurons=(10**6,))
+
+
+@pytest.mark.parametrize(("unit", "pooling"), [
+    ("word", None), ("word", "first"), ("word", "max"), ("word", "mean"), ("sentence", None), ("sentence", "mean"),
+])  # fmt: skip
+def test_pooled_rows(searchable: Finished, values: pd.DataFrame, unit: str, pooling: str | None) -> None:
+    """The values of a word's tokens or a sentence's become one, and it carries whatever one of them carries."""
+    found = searched(searchable, methods=("ap", "mean_diff"), unit=unit, pooling=pooling, layers=(1,))
+    how = pooling or {"word": "last", "sentence": "max"}[unit]
+    groups = values.groupby(unit)
+    named = [name for name in values if str(name).startswith("upos=")]
+    partial = [name for name in (*named, "early", "long") if 0 < groups[name].any().sum() < len(groups)]
+    assert len(partial) > 1
+    for neuron, concept in zip((0, 5), partial, strict=False):
+        x, y = groups[neuron].agg(how).to_numpy(np.float64), groups[concept].any().to_numpy()
+        of_pair = found[(found["component"] == "mlp") & (found["neuron"] == neuron) & (found["concept"] == concept)]
+        of_pair = of_pair.set_index("method")
+        expected = max(
+            average_precision_score(y, x.astype(np.float32)), average_precision_score(y, -x.astype(np.float32))
+        )
+        assert of_pair.loc["ap", "score"] == pytest.approx(expected, abs=1e-9)
+        assert of_pair.loc["mean_diff", "score"] == pytest.approx(abs(x[y].mean() - x[~y].mean()), rel=1e-5)
+        assert of_pair.loc["ap", ["n_rows", "n_pos", "unit"]].tolist() == [len(x), y.sum(), unit]
+        assert f'"search_pooling": "{how}"' in of_pair.loc["ap", "params"]
+
+
+def test_a_threshold_instead_of_a_quantile(searchable: Finished, values: pd.DataFrame) -> None:
+    found = searched(searchable, methods=("iou",), threshold=0.25, layers=(1,), components=("mlp",))
+    assert set(found["params"]) == {'{"label_on": "all", "threshold": 0.25}'}
+    for neuron in (0, 5):
+        x, y = values[neuron].to_numpy(np.float64), values["long"].to_numpy(bool)
+        scores = [((s * x > 0.25) & y).sum() / ((s * x > 0.25) | y).sum() for s in (1, -1)]
+        of_pair = found[(found["neuron"] == neuron) & (found["concept"] == "long")]
+        assert of_pair["score"].tolist() == [pytest.approx(max(scores), abs=1e-12)]
+        assert of_pair["threshold"].tolist() == [0.25 if of_pair["sign"].item() == 1 else -0.25]
+
+
+def test_units_that_are_not_there(searchable: Finished) -> None:
+    with pytest.raises(ConfigError, match=r"search\.pooling: rows are tokens already"):
+        searched(searchable, pooling="max")

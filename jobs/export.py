@@ -30,7 +30,8 @@ Formats:
 
 Beside all but `arrow` goes a table of the rows, X.tsv for X.npy: document, sentence, position, word, split (if there
 are splits), and every concept as a column of 0 and 1. It is what `neuronmill import --labels` takes, so importing both
-gives the same rows, values and concepts. bfloat16 is written as float32, which is exact.
+(with `--split-column split` if there are splits) gives the same rows, values and concepts. bfloat16 is written as
+float32, which is exact.
 
 Rows are the counted ones, in the store's order. `position` is the word's in its sentence; of token rows it is the
 row's. NeuroX files hold words: a store of token rows needs --pooling. Files appear when they are whole; one that is
@@ -101,15 +102,17 @@ def command(
         return
     n_rows = exporter.write(ConsoleProgress())
     say([f"wrote {file} ({human_bytes(file.stat().st_size)})" for file in request.files])
-    say([f"{counted(n_rows, 'row')} of {plan.model} {chosen} {', '.join(map(str, numbers))}", *_next(request, plan)])
+    say([f"{counted(n_rows, 'row')} of {plan.model} {chosen} {', '.join(map(str, numbers))}", *_next(exporter)])
 
 
-def _next(request: ExportRequest, plan: Plan) -> list[str]:
+def _next(exporter: Exporter) -> list[str]:
     """How to take the files in again."""
+    request, plan = exporter.request, exporter.plan
     if request.rows_file is None:
         return ["next: open it, e.g. pyarrow.ipc.open_file(PATH)"]
     layers, file = next(iter(request.values_files.items()))
     words = ["neuronmill import", shlex.quote(str(file)), "--labels", shlex.quote(str(request.rows_file))]
+    words += ["--split-column", "split"] if exporter.has_split else []
     words += ["--model", plan.model, "--component", request.component]
     words += ["--layer", ",".join(map(str, layers))] if request.format == "npy" else []
     words += ["--dtype", plan.capture.dtype] if plan.capture.dtype == "bfloat16" else []

@@ -18,6 +18,25 @@ from pipeline.store.lease import ALONE
 from pipeline.store.store import Store
 from schemas.amounts import counted, human_bytes
 
+HELP = """Remove what nothing in a store refers to, and say how much that was.
+
+\b
+Removed:
+  files of tables and activations that no receipt, manifest in use or snapshot lists (of killed commands)
+  staging of processes that have ended, or, if another machine's, that nothing has touched for a day
+  manifests other than the last ten that no reader can have opened within the grace period
+  with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings,
+    and of activations that `neuronmill compact` has rewritten as long files
+  with --keep-snapshots K: older snapshots
+
+It works alone: while a command works on a run of the store it refuses, or waits with --wait.
+
+Other activations, rows and corpus tables with a receipt are never removed. What is younger than the grace period
+stays, because a command at work puts files in place before their receipt, and a reader that opened the store within
+it keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard.
+What else lies in the folder (other files, links) is named and left alone. --dry-run lists everything that would go.
+"""
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _KINDS = {
     "orphan": ("file that nothing vouches for", "files that nothing vouches for"),
@@ -38,7 +57,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
     return float(match[1]) * _UNITS[match[2]]
 
 
-@click.command()
+@click.command(help=HELP)
 @store_option()
 @click.option(
     "--older-than",
@@ -65,24 +84,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
 def command(
     store_url: str, older_than: float, superseded: bool, keep_snapshots: int | None, wait: float, dry_run: bool
 ) -> None:
-    r"""Remove what nothing in a store refers to, and say how much that was.
-
-    \b
-    Removed:
-      files of tables and activations that no receipt, manifest in use or snapshot lists (of killed commands)
-      staging of processes that have ended, or, if another machine's, that nothing has touched for a day
-      manifests other than the last ten that no reader can have opened within the grace period
-      with --superseded: receipts and files of labels, statistics, searches and contexts of earlier settings,
-        and of activations that `neuronmill compact` has rewritten as long files
-      with --keep-snapshots K: older snapshots
-
-    It works alone: while a command works on a run of the store it refuses, or waits with --wait.
-
-    Other activations, rows and corpus tables with a receipt are never removed. What is younger than the grace period
-    stays, because a command at work puts files in place before their receipt, and a reader that opened the store within
-    it keeps every file it may ask for. On a remote store keep the period longer than the longest commit of a shard.
-    What else lies in the folder (other files, links) is named and left alone. --dry-run lists everything that would go.
-    """
+    """See HELP."""
     store = Store.open(store_url)
     options = GcOptions(older_than, superseded, keep_snapshots)
     if superseded:

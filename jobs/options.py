@@ -194,5 +194,7 @@ def parse_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         low, dash, high = part.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise ConfigError(f"{option} {text!r}: expected numbers and ranges such as `0,3-5`, got {part.strip()!r}")
+        if dash and int(high) < int(low):
+            raise ConfigError(f"{option} {text!r}: {part.strip()!r} ends before it begins; write the smaller first")
         numbers.extend(range(int(low), int(high or low) + 1))
     return tuple(numbers)

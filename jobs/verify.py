@@ -25,8 +25,25 @@ from pipeline.store.verify import verify
 from schemas.amounts import counted, human_bytes, human_seconds
 from schemas.config import ExecutorConfig
 
+HELP = """Check that a store holds what its records say, every byte of it.
 
-@click.command()
+Receipts, manifest and snapshots can be read and agree with each other and with the plan, shard by shard. Every file
+they list is there and has the recorded size, SHA-256 and number of rows. Documents, sentences, words and rows are
+numbered without gaps, tokens and labels point to rows that are there, every activation is finite. A sample of
+sentences, tokenised again, gives the stored tokens; where the tokenizer's files are gone, that is said and counts
+for nothing.
+
+--repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
+the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by
+one with the recorded checksum; intact files are not touched. What cannot be done again (the corpus files or the
+model are gone) is named with the reason. A repair works alone: while a command works on the store it refuses, or
+waits with --wait. --repair --dry-run checks the store, and lists what would be done again.
+
+Exit codes: 0 all is well, or is after the repair; 1 problems are left, one line each; 2 there is no such store.
+"""
+
+
+@click.command(help=HELP)
 @store_option()
 @click.option("--repair", "is_repair", is_flag=True, help="Do what is broken again, and nothing else.")
 @click.option(
@@ -50,23 +67,7 @@ def command(
     dry_run: bool,
     **placement: Any,
 ) -> None:
-    r"""Check that a store holds what its records say, every byte of it.
-
-    Receipts, manifest and snapshots can be read and agree with each other and with the plan, shard by shard. Every file
-    they list is there and has the recorded size, SHA-256 and number of rows. Documents, sentences, words and rows are
-    numbered without gaps, tokens and labels point to rows that are there, every activation is finite. A sample of
-    sentences, tokenised again, gives the stored tokens; where the tokenizer's files are gone, that is said and counts
-    for nothing.
-
-    --repair does the pieces again whose files are missing, cut off or changed, by the code that made them: shards of
-    the corpus from the corpus files, activations from the model, the rest from the store. A file is replaced only by
-    one with the recorded checksum; intact files are not touched. What cannot be done again (the corpus files or the
-    model are gone) is named with the reason. A repair works alone: while a command works on the store it refuses, or
-    waits with --wait. --repair --dry-run checks the store, and lists what would be done again.
-
-    \b
-    Exit codes: 0 all is well, or is after the repair; 1 problems are left, one line each; 2 there is no such store.
-    """
+    """See HELP."""
     store = Store.open(store_url)
     if dry_run and not is_repair:
         say([f"would check every file of {store.url}"])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from schemas.components import Component
+from schemas.components import Component, Numbers
 from schemas.section import Section
 
 Method = Literal[
@@ -60,10 +60,10 @@ class SearchConfig(Section):
     """Concepts to search for; all by default."""
     components: tuple[Component, ...] | None = None
     """Components to search; all that were dumped by default."""
-    layers: tuple[int, ...] | None = None
-    """Layers to search; all that were dumped by default."""
-    neurons: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Neurons to search, by their numbers in every layer; all that were dumped by default."""
+    layers: Numbers | None = None
+    """Layers to search, such as `[0, 2-5]`; all that were dumped by default."""
+    neurons: Numbers | None = None
+    """Neurons to search, such as `[63, 100-199]`, in every layer; all that were dumped by default."""
 
 
 class ContextsConfig(Section):

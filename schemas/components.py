@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,30 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+#: A range of layers, both ends included: ``"2-5"``. Four digits: a slip should not make a list that fills the memory.
+LayerRange = Annotated[str, Field(pattern=r"^[0-9]{1,4}-[0-9]{1,4}$")]
+_LAYER_RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
+
+
+def _expand_ranges(value: Any) -> Any:
+    """Ranges in a list of layers as their numbers; whatever else is there stays for the type to judge."""
+    if not isinstance(value, list | tuple):
+        return value
+    layers: list[Any] = []
+    for item in value:
+        found = _LAYER_RANGE.fullmatch(item) if isinstance(item, str) else None
+        if found is not None and int(found[2]) < int(found[1]):
+            raise ValueError(f"{item!r} ends before it begins; write the smaller number first")
+        if found is None and isinstance(item, str) and not item.isdecimal():
+            raise ValueError(f"{item!r} is no layer; give numbers and ranges such as 2-5")
+        layers.extend([item] if found is None else range(int(found[1]), int(found[2]) + 1))
+    return layers
+
+
+#: Layers, or neurons: numbers, and ranges of them.
+Numbers = Annotated[
+    tuple[int, ...], BeforeValidator(_expand_ranges, json_schema_input_type=tuple[int | LayerRange, ...])
+]
 #: One neuron or a range of them, both ends included: ``"7"``, ``"0-511"``.
 NeuronRange = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^[0-9]{1,9}(-[0-9]{1,9})?$")]
 

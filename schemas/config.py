@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.analysis_config import ContextsConfig, ReportConfig, SearchConfig, StatsConfig
-from schemas.components import BUILT_IN, DECODER, KNOWN, Component, ModuleConfig, NeuronRange, SaeConfig, neuron_pieces
+from schemas.components import (
+    BUILT_IN,
+    DECODER,
+    KNOWN,
+    Component,
+    ModuleConfig,
+    NeuronRange,
+    Numbers,
+    SaeConfig,
+    neuron_pieces,
+)
 from schemas.model_alias import default_alias
 from schemas.section import Section
 
@@ -159,8 +169,9 @@ class DumpConfig(Section):
     """`resid`: block outputs with the embeddings as layer 0; `mlp`: input of the down projection; `attn`: attention
     output before it is added; `head`: the heads' outputs side by side; `query`, `key`, `value`: the projections; of a
     decoder behind an encoder: `decoder_resid` …, `decoder_cross_attn`, `decoder_cross_head`; names defined below."""
-    layers: tuple[int, ...] | dict[Component, tuple[int, ...]] | None = None
-    """Layers to keep, of all components or `{component: layers}`; all by default. Block i is layer i + 1."""
+    layers: Numbers | dict[Component, Numbers] | None = None
+    """Layers to keep, such as `[0, 2-5]`, of all components or `{component: layers}`; all by default. Block i is layer
+    i + 1."""
     neurons: dict[Component, Annotated[tuple[NeuronRange, ...], Field(min_length=1)]] | None = None
     """Neurons to keep, `{component: ["0-511", 700]}`; all by default."""
     modules: tuple[ModuleConfig, ...] = ()

@@ -83,6 +83,8 @@ class Exporter:
         self.rows = RowReader(store, plan, self.concepts, request.choice)
         n_held = len(self._blocks) * max(map(len, request.values_files))
         self._reader = SeriesReader(store, plan, n_held)
+        self.has_split = False
+        """Whether the table of rows that was written has the column `split`."""
         taken = {*IDENTITY, "split"} & set(self.concepts.names)
         if taken:
             raise ExchangeError(f"concept {min(taken)!r}: is called as a column that says which row it is; rename it")
@@ -128,26 +130,26 @@ class Exporter:
 
     def write(self, progress: Progress) -> int:
         """Write all files; returns the number of rows."""
-        n_rows, has_split = 0, False
+        n_rows = 0
         for shard in self.plan.shards:
             found = self.rows.read(shard)
             n_rows += found.n_rows
-            has_split = has_split or any(found.columns["split"])
+            self.has_split = self.has_split or any(found.columns["split"])
         if not n_rows:
             raise ExchangeError("--split: no row is left; choose another split, or give --all-rows")
         groups = self.request.values_files
         progress.start("export", len(self.plan.shards) * len(groups), "shards")
         with _whole_files(self.request.files) as parts:
             if self.request.rows_file is not None:
-                self._write_rows(parts[self.request.rows_file], has_split)
+                self._write_rows(parts[self.request.rows_file])
             for layers, file in groups.items():
                 self._write_values(parts[file], layers, n_rows, progress)
         progress.finish(counted(n_rows, "row"))
         return n_rows
 
-    def _write_rows(self, part: Path, has_split: bool) -> None:
+    def _write_rows(self, part: Path) -> None:
         """The table of rows."""
-        columns = [*IDENTITY, *(["split"] if has_split else [])]
+        columns = [*IDENTITY, *(["split"] if self.has_split else [])]
         names = self.concepts.names
         writer = (TsvRows if self.request.rows == "tsv" else ParquetRows)(part, columns, names)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from command import done, hashes, neuronmill, unchanged
@@ -59,6 +61,19 @@ def test_columns_without_a_concept_are_named(files):
     assert done(*IMPORT).out == result.out
 
 
+def test_the_command_that_an_export_names_makes_the_same_store(files):
+    lines = (files / "L.tsv").read_text().splitlines()
+    parts = ["part", *("train" if row < 30 else "test" for row in range(60))]
+    (files / "L.tsv").write_text("\n".join(map("\t".join, zip(lines, parts, strict=True))) + "\n")
+    done(*IMPORT, "--split-column", "part")
+    exported = done("export", "--store", "S", "--format", "npy", "--output", "Y.npy").out
+    _, _, command = exported.partition("next: neuronmill ")
+    assert "--split-column split" in command
+    done(*shlex.split(command))  # into the store STORE, as it says
+    for query in ("SELECT concept, n_rows FROM concepts ORDER BY 1", "SELECT word, split FROM words ORDER BY word_id"):
+        assert done("sql", "--store", "S", query).out == done("sql", "--store", "STORE", query).out
+
+
 def test_dry_runs_write_nothing(files):
     before = hashes(files)
     result = done(*IMPORT, "--dry-run")
@@ -81,6 +96,7 @@ def test_wrong_requests_end_with_one_line_and_leave_nothing(files):
         ((*IMPORT[:2], *IMPORT[4:8], "--store", "S"), "needs the one number of its layer"),
         ((*IMPORT, "--component", "Bad-Name"), "--component"),
         ((*IMPORT, "--model", "../x"), "--model"),
+        ((*IMPORT, "--layer", "4-3"), "--layer '4-3': '4-3' ends before it begins"),
         (("import", "X.npy", "--labels", "none.tsv", *IMPORT[4:]), "none.tsv"),
     ):
         result = neuronmill(*arguments)
@@ -91,4 +107,7 @@ def test_wrong_requests_end_with_one_line_and_leave_nothing(files):
     result = neuronmill("export", "--store", "S", "--component", "resid", "--format", "npy", "--output", "Y.npy")
     assert result.code == 2
     assert "mine has mlp" in result.error
+    result = neuronmill("export", "--store", "S", "--layers", "3-1", "--format", "npy", "--output", "Y.npy")
+    assert result.code == 2
+    assert "ends before it begins" in result.error
     assert not (files / "Y.npy").exists()

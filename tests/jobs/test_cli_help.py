@@ -15,6 +15,7 @@ def test_every_command_explains_itself(name: str) -> None:
     assert result.code == 0
     assert result.out.startswith(f"Usage: neuronmill {name} [OPTIONS]")
     assert max(map(len, result.out.splitlines())) <= 110
+    assert "\\" not in result.out, "a mark for click that it does not take as one"
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     assert command.help

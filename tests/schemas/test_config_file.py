@@ -39,6 +39,22 @@ def test_the_smallest_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("[0, 2-5]", (0, 2, 3, 4, 5)),
+        ("[0-3]", (0, 1, 2, 3)),
+        ("['7']", (7,)),
+        ("{resid: [1-2, 4], mlp: [3]}", {"resid": (1, 2, 4), "mlp": (3,)}),
+    ],
+)
+def test_layers_are_numbers_and_ranges(layers: str, expected: object, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{yaml.safe_dump(_SMALL)}dump: {{layers: {layers}}}\n")
+    config = load_config(tmp_path / "a.yaml")
+    assert config.dump.layers == expected
+    assert parse_config(json.loads(config.model_dump_json()), "again") == config
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         ("store: s\ncorpus: [a\nmodel: m\n", [":3: not valid YAML"]),
@@ -78,6 +94,9 @@ def test_what_is_no_config(content: str | bytes, said: list[str], tmp_path: Path
         ({"dump": {"components": ["resid", "mpl"]}}, "did you mean 'mlp'?"),
         ({"dump": {"components": ["Resid"]}}, "dump.components[0]: String should match pattern"),
         ({"dump": {"neurons": {"resid": ["9-2"]}}}, "dump.neurons: '9-2' ends before it begins"),
+        ({"dump": {"layers": ["9-2"]}}, "dump.layers: '9-2' ends before it begins"),
+        ({"dump": {"layers": {"resid": ["0-99999"]}}}, "'0-99999' is no layer; give numbers and ranges such as 2-5"),
+        ({"search": {"layers": ["a-b"]}}, "search.layers: 'a-b' is no layer"),
         ({"dump": {"neurons": {"resid": ["a"]}}}, "dump.neurons[0]: String should match pattern"),
         ({"dump": {"modules": [{"name": "mlp", "pattern": "x"}]}}, "'mlp' in `modules` or `saes` is the name of"),
         ({"dump": {"modules": [{"name": "x", "pattern": "x"}]}}, "but not in `components`"),

@@ -38,6 +38,9 @@ _CLIENT_ERRORS = (
     ("aiohttp", "ClientError"),
 )
 _PASSING_CLIENT_ERRORS = (
+    ("botocore.exceptions", "EndpointConnectionError"),  # refused: the server starts again, for instance
+    ("botocore.exceptions", "ConnectTimeoutError"),
+    ("botocore.exceptions", "ProxyConnectionError"),
     ("botocore.exceptions", "HTTPClientError"),
     ("botocore.exceptions", "IncompleteReadError"),
     ("botocore.exceptions", "ResponseStreamingError"),

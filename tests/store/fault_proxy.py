@@ -22,7 +22,7 @@ _CODES = {"500": b"InternalError", "503": b"SlowDown"}
 class FaultProxy:
     """Forwards to ``upstream``; a ``rate`` of the requests meets a fault, drawn with ``seed``."""
 
-    def __init__(self, upstream: str, *, rate: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, upstream: str, *, rate: float = 0.0, seed: int = 0, port: int = 0) -> None:
         self.rate = rate
         self.counts: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
@@ -38,7 +38,7 @@ class FaultProxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()

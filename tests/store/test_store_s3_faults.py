@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -169,6 +170,31 @@ def test_an_outage_shorter_than_the_patience_goes_unnoticed(proxy: FaultProxy, s
     timer.start()
     assert storage.read("a") == b"content"
     timer.join()
+
+
+def test_a_server_that_refuses_connections_and_comes_back_goes_unnoticed(
+    server: str, patient_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    root = f"{ROOT}/{uuid.uuid4().hex}"
+    RemoteStorage(root).put("a", b"content")
+    patient_proxy.stop()
+    S3FileSystem.clear_instance_cache()  # and with it the connection, which is still served
+    storage = RemoteStorage(root)
+    with monkeypatch.context() as patch:
+        patch.setenv(PATIENCE, "0.2")
+        with pytest.raises(
+            StoreError, match=r"cannot read a: Could not connect .*tried for 0.2 s; check the connection"
+        ):
+            storage.read("a")
+    port = urlsplit(patient_proxy.url).port or 0
+    started: list[FaultProxy] = []
+    timer = threading.Timer(1, lambda: started.append(FaultProxy(server, port=port)))
+    timer.start()
+    assert storage.read("a") == b"content"
+    timer.join()
+    started[0].stop()
 
 
 def test_what_does_not_pass_is_not_tried_again(proxy: FaultProxy) -> None:

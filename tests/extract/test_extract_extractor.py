@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,39 @@ def test_a_smaller_budget_gives_the_same_rows_up_to_rounding(setup: Setup) -> No
     one, many = _extract(setup, sequences, budget=1), _extract(setup, sequences, budget=10_000)
     for target in TARGETS:
         np.testing.assert_allclose(one[target], many[target], rtol=1e-4, atol=1e-5)
+
+
+def test_out_of_memory_halves_the_budget_until_the_batches_fit(setup: Setup) -> None:
+    sequences = setup.sequences()
+    longest = int(sequences.lengths.max())
+    sizes: list[int] = []
+
+    def full(limit: int) -> Callable[..., None]:
+        def check(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
+            sizes.append(kwargs["input_ids"].numel())
+            if sizes[-1] > limit:
+                raise torch.OutOfMemoryError("no memory for that")
+
+        return check
+
+    extractor = Extractor(setup.loaded, TARGETS, "float32", 8 * longest, packing=False)
+    hook = setup.loaded.module.register_forward_pre_hook(full(2 * longest), with_kwargs=True)
+    try:
+        found = extractor.extract(sequences)
+    finally:
+        hook.remove()
+    assert extractor.token_budget_used == 2 * longest < max(sizes)
+    expected = Extractor(setup.loaded, TARGETS, "float32", 2 * longest, packing=False).extract(sequences)
+    for target in TARGETS:
+        assert found[target].tobytes() == expected[target].tobytes()
+    extractor.extract(sequences)
+    assert extractor.token_budget_used == 8 * longest, "the next shard starts with the plan's"
+    hook = setup.loaded.module.register_forward_pre_hook(full(1), with_kwargs=True)
+    try:
+        with pytest.raises(ModelError, match=f"does not suffice for one sequence of {longest} tokens"):
+            extractor.extract(sequences)
+    finally:
+        hook.remove()
 
 
 def test_no_rows(setup: Setup) -> None:

@@ -43,7 +43,7 @@ class SearchConfig(Section):
     """Best neurons kept per concept and method."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.005
     """`iou`: share of rows above the threshold."""
-    threshold: float | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """`iou`: a fixed threshold on the activation instead; 0 are the rows where a rectified neuron is active."""
     intervals: Annotated[int, Field(ge=2, le=1000)] = 10
     """`mi`: intervals, between quantiles of equally spaced levels."""

@@ -40,7 +40,7 @@ def _expand_ranges(value: Any) -> Any:
         if found is not None and int(found[2]) < int(found[1]):
             raise ValueError(f"{item!r} ends before it begins; write the smaller number first")
         if found is None and isinstance(item, str) and not item.isdecimal():
-            raise ValueError(f"{item!r} is no layer; give numbers and ranges such as 2-5")
+            raise ValueError(f"{item!r} is no number; give numbers and ranges such as 2-5")
         layers.extend([item] if found is None else range(int(found[1]), int(found[2]) + 1))
     return layers
 

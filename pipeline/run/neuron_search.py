@@ -217,10 +217,10 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
         settings.neurons,
     )
     if not tasks:
+        asked = {"components": settings.components, "layers": settings.layers, "neurons": settings.neurons}
+        given = ", ".join(f"{name} {', '.join(map(str, some))}" for name, some in asked.items() if some is not None)
         raise ConfigError(
-            "search.components, search.layers, search.neurons: nothing of the dump is left by "
-            f"{', '.join(settings.components or ['all'])}, {settings.layers or 'all'}, "
-            f"{settings.neurons or 'all'}; "
+            f"search.components, search.layers, search.neurons: nothing of the dump is left by {given}; "
             f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
         )
     return tasks

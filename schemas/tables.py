@@ -252,6 +252,31 @@ LAYER_BESTS = TableSchema(
     ),
 )
 
+NULL_CHECKS = TableSchema(
+    "null_checks",
+    "what a method finds for one concept, and what it finds once the labels are shuffled inside each sentence",
+    (
+        Column("run_id", pa.string(), "The run."),
+        Column("model", pa.string(), "Alias of the model."),
+        Column("concept", pa.string(), "Concept."),
+        Column("method", pa.string(), "Method."),
+        Column("params", pa.string(), "As in `rankings`."),
+        Column("seed", pa.int64(), "Seed of the shuffle."),
+        Column("n_neurons", pa.int64(), "Neurons with a score."),
+        Column("best_score", pa.float64(), "Best score of all neurons.", nullable=True),
+        Column("null_median", pa.float64(), "Median score of all neurons for shuffled labels.", nullable=True),
+        Column("null_best", pa.float64(), "Best score of all neurons for shuffled labels.", nullable=True),
+        Column("n_tested", pa.int64(), "Neurons with `q_value` < 0.01, the test of `rankings`."),
+        Column("n_tested_null", pa.int64(), "The same for shuffled labels: what that test finds where nothing is."),
+        Column(
+            "n_survive",
+            pa.int64(),
+            "Neurons with q < 0.01 (Benjamini–Hochberg over the method's pairs) by rank among the scores of all "
+            "neurons for shuffled labels.",
+        ),
+    ),
+)
+
 CONTEXTS = TableSchema(
     "contexts",
     "one extreme row of one neuron with its surroundings",
@@ -358,6 +383,7 @@ TABLES: dict[str, TableSchema] = {
         NEURON_STATS,
         RANKINGS,
         LAYER_BESTS,
+        NULL_CHECKS,
         CONTEXTS,
         RUNS,
         SHARDS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.neuron_contexts import contexts, contexts_stage
-from pipeline.run.neuron_search import search, search_stages
+from pipeline.run.neuron_search import SEARCH_TABLES, search, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, write_run_record
@@ -100,7 +100,7 @@ def _search(plan: Plan, store: Store) -> Analysis | None:
         return None
     return Analysis(
         stages,
-        tuple(_table(plan, table, key) for table in ("rankings", "layer_bests")),
+        tuple(_table(plan, table, key) for table in SEARCH_TABLES),
         lambda executor, progress: search(plan, store, executor, progress),
     )
 

@@ -248,7 +248,7 @@ def _register(plan: Plan, store: Store, concept_set: ConceptSet, others: set[str
             on_these_rows = all(file.rows == plan.row_space for file in manifest.files(table, scope))
             if on_these_rows and scope not in {concept_set.id, *others}:
                 changes[table, scope] = ()
-    for table in ("rankings", "layer_bests"):
+    for table in ("rankings", "layer_bests", "null_checks"):
         kept = [file for file in manifest.files(table, plan.run_id) if f"/{concept_set.id}-" in file.path]
         changes[table, plan.run_id] = tuple(kept)
     store.advance_all(changes)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.corpus.concepts import Concept
 from pipeline.run.fold import NeuronTask, fold_tasks, neuron_tasks, require_dump
 from pipeline.run.labelling import ConceptSet, label, planned_concepts
+from pipeline.run.null_check import write_null_checks
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.ranking_table import RankingFold, write_rankings
@@ -32,6 +33,8 @@ from schemas.fingerprints import fingerprint
 
 #: Raised whenever the same activations would give other scores.
 VERSION = 2
+#: The tables of a search.
+SEARCH_TABLES = ("rankings", "layer_bests", "null_checks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,6 @@ class SearchPlan:
     """Those that are ranked; the first of every job's."""
     classes: tuple[Concept, ...]
     """Those that only `probeless` needs: the other classes of the same label layers."""
-    key: str
-    """Names the tables: everything that decides them."""
     remarks: tuple[str, ...]
 
     @property
@@ -62,25 +63,51 @@ class SearchPlan:
         return {name: np.array(indices) for name, indices in found.items() if len(indices) > 1}
 
 
+@dataclass(frozen=True, eq=False)
+class Searches:
+    """A search, and the same one of shuffled labels where that is asked for."""
+
+    real: SearchPlan
+    shuffled: SearchPlan | None
+    stages: tuple[str, ...]
+    """Stage names of the receipts of all folds."""
+    key: str
+    """Names the tables: everything that decides them."""
+
+
 def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
     """Fill ``rankings`` for the run (replacing an earlier search of it); returns the number of rows.
 
     Raises :class:`ConceptError` for concepts that are not there, :class:`ConfigError` for settings that leave nothing.
     """
     require_dump(plan, store)
-    what = _search_plan(plan, store, label(plan, store, executor, progress))
+    searches = _searches(plan, store, label(plan, store, executor, progress))
+    what, seed = searches.real, plan.config.search.null
+    rankings = _fold(plan, store, executor, progress, what)
+    n_rows = write_rankings(plan, store, rankings, searches.key)
+    remarks = list(what.remarks)
+    if searches.shuffled is not None and seed is not None:
+        null = _fold(plan, store, executor, progress, searches.shuffled)
+        write_null_checks(plan, store, rankings, null, seed, searches.key)
+        remarks.append("beside shuffled labels in `null_checks`")
+    else:
+        store.advance("null_checks", plan.run_id, ())  # those of an earlier search
+    write_run_record(store, plan)
+    n_neurons = sum(len(task.neurons) for task in rankings[0].tasks)
+    sizes = f"{counted(len(what.concepts), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
+    progress.finish("; ".join([sizes, *remarks]))
+    return n_rows
+
+
+def _fold(plan: Plan, store: Store, executor: Executor, progress: Progress, what: SearchPlan) -> list[RankingFold]:
+    """Do what has no receipt of the folds, and open their results."""
     folds: dict[Kind, list[NeuronTask]] = {}
     receipts: dict[Kind, list[Receipt]] = {}
     for kind, job in what.jobs.items():
         folds[kind] = _tasks(plan, job)
-        receipts[kind] = fold_tasks(f"search by {kind}", job.stage, store, executor, progress, job, folds[kind])
-    rankings = _rankings(plan, store, what, folds, receipts)
-    n_rows = write_rankings(plan, store, rankings, what.key)
-    write_run_record(store, plan)
-    n_neurons = sum(len(task.neurons) for task in next(iter(folds.values())))
-    sizes = f"{counted(len(what.concepts), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
-    progress.finish("; ".join([sizes, *what.remarks]))
-    return n_rows
+        stage = f"search by {kind}" + (", shuffled" if job.rule.shuffle is not None else "")
+        receipts[kind] = fold_tasks(stage, job.stage, store, executor, progress, job, folds[kind])
+    return list(_rankings(plan, store, what, folds, receipts))
 
 
 def search_stages(plan: Plan, store: Store) -> tuple[tuple[str, ...], str]:
@@ -88,13 +115,25 @@ def search_stages(plan: Plan, store: Store) -> tuple[tuple[str, ...], str]:
 
     Reads the labels, which have to be there; raises as :func:`search` for settings that leave nothing to search.
     """
-    what = _search_plan(plan, store, planned_concepts(plan, store))
-    return what.stages, what.key
+    searches = _searches(plan, store, planned_concepts(plan, store))
+    return searches.stages, searches.key
 
 
-def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet) -> SearchPlan:
+def _searches(plan: Plan, store: Store, concept_set: ConceptSet) -> Searches:
     """What the plan's settings come to."""
-    settings, rule = plan.config.search, RowRule.of(plan)
+    rule, seed = RowRule.of(plan), plan.config.search.null
+    real = _search_plan(plan, store, concept_set, rule)
+    shuffled = None if seed is None else _search_plan(plan, store, concept_set, replace(rule, shuffle=seed))
+    stages = (*real.stages, *(shuffled.stages if shuffled else ()))
+    settings = fingerprint(kind="rankings", settings=plan.config.search.model_dump(mode="json"))[:12]
+    # the states stay as long as a table whose key names them
+    key = "-".join([concept_set.id, *(stage.rpartition("-")[2] for stage in stages), settings])
+    return Searches(real, shuffled, stages, key)
+
+
+def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet, rule: RowRule) -> SearchPlan:
+    """What the plan's settings come to, over the rows of ``rule``."""
+    settings = plan.config.search
     positives = count_positives(store, plan, concept_set, rule)
     names = _choose(concept_set.names, positives.selection, plan)
     concepts = tuple(concept for concept in concept_set.concepts if concept.name in set(names))
@@ -105,13 +144,11 @@ def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet) -> SearchPla
         for kind, chosen in folded.items()
         if methods_of(kind, settings.methods)
     }
-    everything = {"settings": settings.model_dump(mode="json"), "stages": [job.stage for job in jobs.values()]}
     remarks = [positives.remark] if positives.remark else []
     if settings.concepts is None and len(names) < len(concept_set.names):
         n_left = len(concept_set.names) - len(names)
         remarks.append(f"{counted(n_left, 'concept')} with too few positive rows to select on left out")
-    key = f"{concept_set.id}-{fingerprint(kind='rankings', **everything)[:12]}"
-    return SearchPlan(jobs, concepts, classes, key, tuple(remarks))
+    return SearchPlan(jobs, concepts, classes, tuple(remarks))
 
 
 def _job(

@@ -97,7 +97,7 @@ class RankingFold:
             "neuron": neuron.astype(np.int32),
             "concept": dictionary_column(np.asarray(found["concept"], np.int32), self.concepts),
             "method": dictionary_column(same, [method]),
-            "params": dictionary_column(same, [_params(self.plan, method)]),
+            "params": dictionary_column(same, [method_params(self.plan, method)]),
         }
 
     def _ranking(self, best: TopNeurons) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def nullable(values: NDArray[Any]) -> np.ma.MaskedArray[Any, Any]:
     return np.ma.masked_where(np.isnan(values), values)
 
 
-def _params(plan: Plan, method: str) -> str:
+def method_params(plan: Plan, method: str) -> str:
     """The ``params`` of a method as canonical JSON."""
     search = plan.config.search
     params: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
-from pipeline.run.neuron_search import search_stages
+from pipeline.run.neuron_search import SEARCH_TABLES, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, show_finished
@@ -37,5 +37,5 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
             _, key = search_stages(plan, store)
         except (ConceptError, ConfigError):  # the settings leave nothing to search, so nothing was searched by them
             return
-        for table in ("rankings", "layer_bests"):
+        for table in SEARCH_TABLES:
             show_finished(store, plan, table, key)

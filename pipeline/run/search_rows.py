@@ -34,6 +34,8 @@ class RowRule:
     def of(cls, plan: Plan) -> RowRule:
         """The rule of the plan's settings; :class:`ConfigError` where the dump has no such rows."""
         unit, pooling = plan.config.search.unit or plan.capture.unit, plan.config.search.pooling
+        if unit == "sentence" and plan.config.search.null is not None:
+            raise ConfigError("search.null: labels are shuffled inside sentences, and here each one is a single row")
         if unit == plan.capture.unit:
             if pooling is not None:
                 raise ConfigError(f"search.pooling: rows are {unit}s already; give search.unit too, or leave it out")

@@ -40,6 +40,7 @@ from schemas.tables import SCHEMA_VERSION, TABLES
 _COPIED = {
     "rankings": "run_id, method, concept, rank, model, component, layer, neuron, params, partner",
     "layer_bests": "run_id, method, concept, model, component, layer, neuron, params",
+    "null_checks": "run_id, method, concept, model, params",
     "neuron_stats": "run_id, model, component, layer, neuron",
     "contexts": "run_id, model, component, layer, neuron, tail, rank",
     "concepts": "concept, label_on, n_rows, definition",

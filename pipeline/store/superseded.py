@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from pipeline.store.paths import RECEIPTS
 from pipeline.store.receipts import Receipt
 
-_TABLES = ("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "runs-", "shards-")
+_TABLES = ("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "runs-", "shards-")
 _PARTS = ("stats-", "search-")
 
 

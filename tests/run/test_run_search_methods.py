@@ -6,6 +6,7 @@ import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.run.fold import ActivationFold, Batch, NeuronTask
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.progress import Silent
+from pipeline.run.search_rows import RowRule, SplitLabels
 from pipeline.store.store import Store
 from schemas.analysis_config import METHODS
 from schemas.errors import ConfigError
@@ -165,3 +167,50 @@ def test_a_threshold_instead_of_a_quantile(searchable: Finished, values: pd.Data
 def test_units_that_are_not_there(searchable: Finished) -> None:
     with pytest.raises(ConfigError, match=r"search\.pooling: rows are tokens already"):
         searched(searchable, pooling="max")
+
+
+def null_checks(found: Finished) -> pd.DataFrame:
+    with tables(found.store) as read:
+        fields = "concept, method, n_neurons, best_score, null_best, n_tested, n_tested_null, n_survive"
+        return pd.DataFrame(read.rows(f"SELECT {fields} FROM null_checks"), columns=fields.split(", "))
+
+
+def test_labels_are_shuffled_inside_their_sentences(searchable: Finished) -> None:
+    stage = next(stage for stage in (p.name for p in Path(searchable.store.url, "receipts").glob("labels-*")))
+    names = ("upos=NOUN", "long")
+    plain = SplitLabels(searchable.store, searchable.plan, stage, names, RowRule("token", None))
+    shuffled = SplitLabels(searchable.store, searchable.plan, stage, names, RowRule("token", None, shuffle=3))
+    n_moved = 0
+    for shard in searchable.plan.shards:
+        before, after = plain.load(shard).labels["all"], shuffled.load(shard).labels["all"]
+        with tables(searchable.store) as read:
+            found = read.rows(
+                "SELECT sentence_id FROM rows WHERE is_counted AND row_id >= ? AND row_id < ? ORDER BY row_id",
+                shard.first_row,
+                shard.first_row + shard.n_rows,
+            )
+        sentences = np.array(found).ravel()
+        for concept in range(2):
+            rows = [labels.rows[labels.indptr[concept] : labels.indptr[concept + 1]] for labels in (before, after)]
+            assert sorted(sentences[rows[0]]) == sorted(sentences[rows[1]])
+            n_moved += len(set(rows[0]) - set(rows[1]))
+        again = shuffled.load(shard).labels["all"]
+        np.testing.assert_array_equal(again.rows, after.rows)
+    assert n_moved > 10
+
+
+def test_the_null_beside_the_scores(searchable: Finished) -> None:
+    found = searched(searchable, methods=("ap", "welch_t", "probeless"), null=5, layers=(1,))
+    checks = null_checks(searchable)
+    ranked = found.groupby(["method", "concept"])["score"].agg(["max", "count"])
+    assert len(checks) == len(ranked)
+    for check in checks.itertuples():
+        expected = ranked.loc[(check.method, check.concept)]
+        np.testing.assert_equal((check.best_score, check.n_neurons), (expected["max"], expected["count"]))
+        assert check.n_survive <= check.n_neurons
+    defined = checks[checks["n_neurons"] > 0]
+    assert (defined["null_best"] != defined["best_score"]).all()
+    searched(searchable, methods=("ap",), layers=(1,))
+    assert null_checks(searchable).empty
+    with pytest.raises(ConfigError, match=r"search\.null"):
+        searched(searchable, unit="sentence", null=0)

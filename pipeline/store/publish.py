@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.store import paths
+from pipeline.store.macros import TABLE_MACROS, create_published_macros, macro_title
 from pipeline.store.manifest import Manifest
 from pipeline.store.sql import connect
 from pipeline.store.staging import Staging
@@ -61,11 +62,16 @@ _EXAMPLE = (
     "SELECT l.concept, avg(a.n0063) FROM activations_resid('/path/to/store') a "
     "JOIN labels('/path/to/store') l USING (row_id) WHERE a.layer = 3 GROUP BY ALL ORDER BY 2 DESC"
 )
+_SCORES = (
+    f"{', '.join(TABLE_MACROS)} compute from the store's activations, of any neuron and concept: "
+    "FROM neuron_ap('mlp', 3, 63, 'upos=NUM', root := '/path/to/store')."
+)
 _ABOUT = (
     ("what", "Published results of neuronmill: neurons of language models ranked by the concepts they detect."),
     ("tables", f"{', '.join(_COPIED)} are ordinary tables."),
     ("macros", _MACROS),
     ("join", "row_id joins tokens, rows, labels and activations; word_id and sentence_id lead from there to the text."),
+    ("scores", _SCORES),
     ("example", _EXAMPLE),
     ("pandas", "duckdb.connect('neuronmill.duckdb', read_only=True).sql('FROM rankings').df()"),
 )
@@ -190,6 +196,11 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
         name = f"sparse_{component}"
         _create_macro(connection, name, sparse_select(activation_files(manifest, component, sparse=True)))
         _comment(connection, "MACRO TABLE", name, "one stored value: model, layer, row_id, neuron, value; 0 elsewhere")
+    connection.execute("USE published")
+    create_published_macros(connection)
+    connection.execute("USE memory")
+    for name in TABLE_MACROS:
+        _comment(connection, "MACRO TABLE", name, macro_title(name))
 
 
 def _create_macro(connection: duckdb.DuckDBPyConnection, name: str, body: str) -> None:

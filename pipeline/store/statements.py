@@ -3,7 +3,8 @@
 ``StatementType.SELECT`` alone is no guard: in DuckDB 2.0 ``WITH x AS (COPY … TO 'file') SELECT 1`` has that type and
 writes the file, ``EXPLAIN ANALYZE COPY …`` has type EXPLAIN and does too, and ``query('…')`` or
 ``json_execute_serialized_sql(…)`` run SQL that no outer tree shows. ``allowed_paths`` does not tell reading from
-writing, so each of them could overwrite the store's own files. Hence an allow-list of query nodes and table functions.
+writing, so each of them could overwrite the store's own files. Hence an allow-list of query nodes and table functions,
+our own macros among them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline.store.macros import TABLE_MACROS
 from schemas.errors import QueryError
 
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
@@ -24,6 +26,7 @@ _TABLE_FUNCTIONS = frozenset(
         *("generate_series", "range", "unnest", "repeat", "json_each", "json_tree", "histogram", "histogram_values"),
         *("parquet_file_metadata", "parquet_kv_metadata", "parquet_metadata", "parquet_scan", "parquet_schema"),
         *("read_parquet", "summary"),
+        *TABLE_MACROS,
     }
 )
 _EXPLAIN = re.compile(r"\s*explain\b(\s+analyze\b)?(\s*\([\w\s,]*\))?\s*", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""DuckDB views over a store: one per table, and one per component for activations (and one for sparse ones).
+"""DuckDB views over a store: one per table, and one per component for activations; and the macros over them.
 
 Each view is a file of ``schemas/sql``; ``{files}`` in it becomes the manifest's list of files, never a glob (DuckDB's
 globs see staged and torn files). A table without files is an empty view with the right columns.
@@ -13,6 +13,7 @@ from importlib.resources import files as package_files
 import duckdb
 import pyarrow as pa
 
+from pipeline.store.macros import create_macros
 from pipeline.store.manifest import Manifest
 from pipeline.store.receipts import FileEntry
 from pipeline.store.remote_storage import RemoteStorage
@@ -32,7 +33,7 @@ _SCALARS = {
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manifest: Manifest) -> None:
-    """Create all views of this manifest in the connection's current schema."""
+    """Create all views of this manifest, and the macros that read them, in the connection's current schema."""
     if isinstance(storage, RemoteStorage):
         connection.register_filesystem(storage.reading_filesystem())
     for table in TABLES:
@@ -50,6 +51,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
         connection.execute(f"CREATE VIEW sparse_{component} AS\n{body}")
     first = found[0] if found else BUILT_IN[0]
     connection.execute(f"CREATE VIEW activations AS\n{_template('activations').replace('{component}', first)}")
+    create_macros(connection)
 
 
 def components(manifest: Manifest, *, sparse: bool = False) -> list[str]:

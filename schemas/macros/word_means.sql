@@ -1,9 +1,10 @@
 -- word_means: one word type with a neuron's mean on it, shrunk towards the mean of all words as far as chance demands
 -- inputs: as of neuron_values.sql; min_count, the fewest rows of a word that is shown
--- output columns: word, n_rows, mean, standard_error (of the word's own n rows; null for one row), score. Best first.
---     score = m + (mean − m) · n / (n + s² / t²): m mean of all rows, s² variance within words, t² variance between
---     words by the analysis of variance with one random factor, at least 0. Where t² = 0 words don't differ by more than
---     chance, and every score is m. Under no effect a word of one row hence never leads, which by its mean it would.
+-- output columns: word, n_rows, mean, standard_error (of the word's own rows; null for one row), score; best first.
+--     score = m + (mean − m) · n / (n + s² / t²): n the word's rows, m the mean of all rows, s² the variance within words,
+--     t² the covariance of two rows of one word (weights n − 1), less its standard error, at least 0. Where t² = 0 words
+--     differ by no more than chance, and every score is m. A word of one row adds nothing to t² and is shrunk most:
+--     without an effect it does not lead, as by its mean it would
 -- example row: three | 41 | 3.2 | 0.11 | 3.1
 CREATE MACRO word_means(
     component, layer, neuron, min_count := 5, model := NULL, split := NULL{root_parameter}
@@ -16,38 +17,33 @@ WITH by_word AS MATERIALIZED (
 ),
 overall AS (
     SELECT
-        sum(b.n) AS n_rows,
-        count(*) AS n_words,
-        sum(b.n * b.mean) / n_rows AS mean,
-        sum(b.n * b.n) AS n_squared,
-        sum((b.n - 1) * coalesce(b.variance, 0)) / nullif(n_rows - n_words, 0) AS within_words
+        sum(b.n * b.mean) / sum(b.n) AS mean,
+        nullif(sum(b.n - 1), 0) AS freedom,
+        sum((b.n - 1) * b.variance) / freedom AS within_words
     FROM by_word AS b
 ),
-squares AS (
-    SELECT sum(b.n * (b.mean - o.mean) ** 2) AS between_sum
+covariances AS (
+    -- (n − 1) times the mean of (x − m)(y − m) over pairs of a word's rows
+    SELECT (b.n - 1) * ((b.mean - o.mean) ** 2 - b.variance / b.n) AS weighted, o.freedom
     FROM by_word AS b
     CROSS JOIN overall AS o
+    WHERE b.n > 1
 ),
 spread AS (
-    SELECT
-        o.mean,
-        o.within_words,
-        q.between_sum / nullif(o.n_words - 1, 0) AS mean_square,
-        (o.n_rows - o.n_squared / o.n_rows) / nullif(o.n_words - 1, 0) AS typical_n,
-        greatest((mean_square - o.within_words) / typical_n, 0) AS between_words
-    FROM overall AS o
-    CROSS JOIN squares AS q
+    SELECT greatest(sum(c.weighted) - sqrt(sum(c.weighted ** 2)), 0) / min(c.freedom) AS between_words
+    FROM covariances AS c
 )
 SELECT
     b.word,
     b.n AS n_rows,
     b.mean,
     sqrt(b.variance / b.n) AS standard_error,
-    s.mean + coalesce(
-        (b.mean - s.mean) * b.n * s.between_words / nullif(b.n * s.between_words + s.within_words, 0),
+    o.mean + coalesce(
+        (b.mean - o.mean) * b.n * s.between_words / nullif(b.n * s.between_words + o.within_words, 0),
         0
     ) AS score
 FROM by_word AS b
+CROSS JOIN overall AS o
 CROSS JOIN spread AS s
 WHERE b.n >= min_count
 ORDER BY score DESC, n_rows DESC, b.word

@@ -1,7 +1,7 @@
 """Write the reference pages from the code: `python -m docs.generate`.
 
 ``docs/reference/cli.md`` comes from the commands' own help, ``config.md`` and ``config.schema.json`` from the config
-models, ``tables.md`` from the table schemas and the SQL files of the views. A test compares the pages with the code.
+models, ``tables.md`` from the table schemas and the SQL files of the views and macros. A test compares the pages with the code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
+from pipeline.store.macros import SCALAR_MACROS, TABLE_MACROS, macro_title
 from schemas.config import Config
 from schemas.table_schema import Column, TableSchema
 from schemas.tables import SCHEMA_VERSION, TABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 SQL = Path(__file__).parents[1] / "schemas" / "sql"
+MACROS = SQL.with_name("macros")
 _WIDTH = 110  # columns of the help texts, whatever the terminal
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _WRITTEN_BY = "<!-- Written by `python -m docs.generate` from the code; change the code, not this page. -->"
@@ -42,6 +44,11 @@ the same names. `row_id` joins `tokens`, `rows`, `labels` and the activations; `
 `layer` and one per neuron, `n0000`, `n0001`, … (float). `activations` is the store's only or first component.
 What was dumped with `dump.mode` `topk` or `threshold` is in `sparse_resid`, `sparse_mlp`, … instead: one row per stored
 value, with the columns `model`, `layer`, `row_id`, `neuron` and `value`; what is not there is 0."""
+
+_MACROS_INTRODUCTION = """\
+Functions in a FROM, over the views above: `FROM neuron_ap('mlp', 3, 63, 'upos=NUM')`. What has a default is given by
+name, `split := 'test'`, and arguments are constants. In a published snapshot each has a further parameter `root`, the
+store's folder: `{root}` and the like in the SQL stand for it. How to use them is in [SQL recipes](../analyst.md)."""
 
 
 def pages() -> dict[str, str]:
@@ -183,7 +190,13 @@ def tables_page() -> str:
         lines += ["", *_table(table)]
     lines += ["", "## Activation views", ""]
     for name in ("activations_block", "activations_component", "activations", "sparse_component"):
-        lines += [*_sql(name), ""]
+        lines += [*_sql(SQL / f"{name}.sql"), ""]
+    lines += ["## Macros", "", _MACROS_INTRODUCTION, ""]
+    lines += ["| macro | what it gives |", "|---|---|"]
+    lines += [f"| `{name}` | {macro_title(name)} |" for name in TABLE_MACROS]
+    lines += ["", f"Parts of these, which give one value: {', '.join(f'`{name}`' for name in SCALAR_MACROS)}.", ""]
+    for name in (*TABLE_MACROS, *SCALAR_MACROS):
+        lines += [*_sql(MACROS / f"{name}.sql"), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -192,7 +205,7 @@ def _table(table: TableSchema) -> Iterator[str]:
     yield from ("| column | type | null | meaning |", "|---|---|---|---|")
     for column in table.columns:
         yield _column(column)
-    yield from ("", *_sql(table.name))
+    yield from ("", *_sql(SQL / f"{table.name}.sql"))
 
 
 def _column(column: Column) -> str:
@@ -201,9 +214,9 @@ def _column(column: Column) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _sql(name: str) -> Iterator[str]:
-    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    yield from (f"<details><summary>{name}.sql</summary>", "", "```sql", text.rstrip(), "```", "", "</details>")
+def _sql(file: Path) -> Iterator[str]:
+    text = file.read_text(encoding="utf-8")
+    yield from (f"<details><summary>{file.name}</summary>", "", "```sql", text.rstrip(), "```", "", "</details>")
 
 
 def main(arguments: list[str] | None = None) -> None:

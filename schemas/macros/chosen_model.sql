@@ -9,8 +9,9 @@ CREATE MACRO chosen_model(of_component, of_layer, asked) AS (
             'several models: add model := ''' || string_agg(found.model, ''' or ''' ORDER BY found.model) || ''''
         )
         ELSE error(
-            'no model ' || coalesce('''' || asked || ''' ', '') || 'with ' || coalesce('layer ' || of_layer || ' of ', '')
-            || coalesce(of_component, 'rows') || '; FROM runs lists models, components and layers'
+            'no model ' || coalesce('''' || asked || ''' ', '') || 'with '
+            || coalesce('layer ' || of_layer || ' of ', '') || coalesce(of_component, 'rows')
+            || '; FROM runs lists models, components and layers'
         )
     END
     FROM (

@@ -1,7 +1,8 @@
 -- concept_overlap: how far two concepts hold for the same counted rows
 -- inputs: a and b, two concepts; model and split as of neuron_values.sql
--- output columns: n_a, n_b, n_both, n_rows; iou (n_both / rows of either); phi, the correlation of the two; lift, n_both
---     over what independence gives. Null where undefined: phi and lift if one holds for no row, phi also if for all
+-- output columns: n_a, n_b, n_both, n_rows; iou (n_both / rows of either); phi, the correlation of the two; lift,
+--     n_both over what independence gives. Null where undefined: phi and lift if one holds for no row, phi also if
+--     for all
 -- example row: 1804 | 2210 | 1650 | 80211 | 0.698 | 0.822 | 33.2
 CREATE MACRO concept_overlap(a, b, model := NULL, split := NULL{root_parameter}) AS TABLE
 WITH labelled AS (
@@ -25,8 +26,8 @@ sizes AS (
         (count(*) FILTER (l.is_b))::DOUBLE AS n_b,
         (count(*) FILTER (l.is_a AND l.is_b))::DOUBLE AS n_both,
         count(*)::DOUBLE AS n_rows
-    -- in this order: DuckDB tries the views when the macro is made, and would take their columns `model` and `split` for
-    -- the parameters of these names, but it leaves off at the first table that needs a parameter's value
+    -- in this order: DuckDB tries the views when the macro is made, and would take their columns `model` and `split`
+    -- for the parameters of these names, but it leaves off at the first table that needs a parameter's value
     FROM labelled AS l
     RIGHT JOIN counted AS c ON l.row_id = c.row_id
     WHERE in_split(split, c.own_split, c.has_train)

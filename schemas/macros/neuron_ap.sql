@@ -1,7 +1,7 @@
 -- neuron_ap: average precision of a neuron for a concept, as the method `ap` of rankings
 -- inputs: as of neuron_thresholds.sql
--- output columns: score and sign (+1: large values detect the concept, −1: small ones); score_plus and score_minus, of x
---     and −x; n_rows, n_pos, base_rate. Scores are null where the concept holds for no row or for all
+-- output columns: score and sign (+1: large values detect the concept, −1: small ones); score_plus and score_minus,
+--     of x and −x; n_rows, n_pos, base_rate. Scores are null where the concept holds for no row or for all
 -- example row: 0.86 | 1 | 0.86 | 0.01 | 80211 | 1804 | 0.022
 CREATE MACRO neuron_ap(
     component, layer, neuron, concept, model := NULL, split := NULL{root_parameter}

@@ -1,5 +1,5 @@
--- neuron_auroc: area under the ROC curve of a neuron for a concept, as the method `auroc` of rankings: the probability
--- that a row of the concept outranks one without it, ties counting half (Mann–Whitney with mid-ranks)
+-- neuron_auroc: area under the ROC curve of a neuron for a concept, as the method `auroc` of rankings: the
+-- probability that a row of the concept outranks one without it, ties counting half (Mann–Whitney with mid-ranks)
 -- inputs: as of neuron_thresholds.sql
 -- output columns: as of neuron_ap.sql
 -- example row: 0.97 | 1 | 0.97 | 0.03 | 80211 | 1804 | 0.022

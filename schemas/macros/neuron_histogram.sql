@@ -1,7 +1,7 @@
 -- neuron_histogram: one of several equally wide bins of a neuron's values, from the smallest to the largest
 -- inputs: as of neuron_values.sql; bins, how many; concept, to count its rows too
--- output columns: bin (from 0), low ≤ x < high (the last bin includes its high), n_rows, n_pos (null without a concept);
---     one bin for a constant neuron
+-- output columns: bin (from 0), low ≤ x < high (the last bin includes its high), n_rows, n_pos (null without a
+--     concept); one bin for a constant neuron
 -- example row: 7 | 0.5 | 0.75 | 1312 | 40
 CREATE MACRO neuron_histogram(
     component, layer, neuron, bins := 50, concept := NULL, model := NULL, split := NULL{root_parameter}

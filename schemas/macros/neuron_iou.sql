@@ -1,9 +1,9 @@
 -- neuron_iou: intersection over union of a concept with the rows where a neuron is beyond a threshold, as the method
 -- `iou` of rankings
--- inputs: as of neuron_thresholds.sql, and alpha: the rows are x > q(1 − alpha) of x, or −x > q(1 − alpha) of −x, strict,
---     with numpy's linear quantile; or threshold, which replaces both: x > threshold, or x < threshold
--- output columns: score, sign, threshold (on the scale of x: sign −1 means x < threshold); score_plus, threshold_plus,
---     score_minus and threshold_minus, of the two directions; n_rows, n_pos, base_rate
+-- inputs: as of neuron_thresholds.sql, and alpha: the rows are x > q(1 − alpha) of x, or −x > q(1 − alpha) of −x,
+--     strict, with numpy's linear quantile; or threshold, which replaces both: x > threshold, or x < threshold
+-- output columns: score, sign, threshold (on the scale of x: sign −1 means x < threshold); score_plus,
+--     threshold_plus, score_minus and threshold_minus, of the two directions; n_rows, n_pos, base_rate
 -- example row: 0.41 | 1 | 2.5 | 0.41 | 2.5 | 0.0 | -1.75 | 80211 | 1804 | 0.022
 CREATE MACRO neuron_iou(
     component, layer, neuron, concept, alpha := 0.005, threshold := NULL, model := NULL, split := NULL{root_parameter}

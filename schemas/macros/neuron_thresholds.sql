@@ -1,7 +1,8 @@
 -- neuron_thresholds: one distinct activation of a neuron, as the threshold of a detector of a concept
 -- inputs: as of neuron_values.sql, and concept
--- output columns: value; at_value and pos_at_value, the rows with it and how many of them are of the concept; n_at_least
---     and pos_at_least, those with x ≥ value; n_at_most and pos_at_most, those with x ≤ value; n_rows and n_pos, all
+-- output columns: value; at_value and pos_at_value, the rows with it and how many of them are of the concept;
+--     n_at_least and pos_at_least, those with x ≥ value; n_at_most and pos_at_most, those with x ≤ value; n_rows and
+--     n_pos, all
 -- example row: 1.25 | 3 | 1 | 40 | 25 | 963 | 6 | 1000 | 30
 CREATE MACRO neuron_thresholds(
     component, layer, neuron, concept, model := NULL, split := NULL{root_parameter}

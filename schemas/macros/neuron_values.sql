@@ -1,6 +1,6 @@
 -- neuron_values: one counted row and its activation, of the rows that searches select on
--- inputs: component, layer, neuron; model, needed where several have the component; split: train, dev, test or all, by
---     default train, or all where no row is in train
+-- inputs: component, layer, neuron; model, needed where several have the component; split: train, dev, test or all,
+--     by default train, or all where no row is in train
 -- output columns: row_id, word_id (null at sentence unit), value
 -- example row: 45 | 31 | -0.25
 CREATE MACRO neuron_values(component, layer, neuron, model := NULL, split := NULL{root_parameter}) AS TABLE

@@ -1,10 +1,10 @@
 -- word_means: one word type with a neuron's mean on it, shrunk towards the mean of all words as far as chance demands
 -- inputs: as of neuron_values.sql; min_count, the fewest rows of a word that is shown
 -- output columns: word, n_rows, mean, standard_error (of the word's own rows; null for one row), score; best first.
---     score = m + (mean − m) · n / (n + s² / t²): n the word's rows, m the mean of all rows, s² the variance within words,
---     t² the covariance of two rows of one word (weights n − 1), less its standard error, at least 0. Where t² = 0 words
---     differ by no more than chance, and every score is m. A word of one row adds nothing to t² and is shrunk most:
---     without an effect it does not lead, as by its mean it would
+--     score = m + (mean − m) · n / (n + s² / t²): n the word's rows, m the mean of all rows, s² the variance within
+--     words, t² the covariance of two rows of one word (weights n − 1), less its standard error, at least 0. Where t²
+--     = 0 words differ by no more than chance, and every score is m. A word of one row adds nothing to t² and is
+--     shrunk most: without an effect it does not lead, as by its mean it would
 -- example row: three | 41 | 3.2 | 0.11 | 3.1
 CREATE MACRO word_means(
     component, layer, neuron, min_count := 5, model := NULL, split := NULL{root_parameter}

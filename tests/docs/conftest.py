@@ -16,10 +16,19 @@ from pipeline.store.publish import publish  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 
 
+#: Concepts of the demo that the recipes name, of other words here.
+_CONCEPTS = [
+    {"layer": "upos"},
+    {"name": "upos=AUX", "regex": "[a-d].*"},
+    {"name": "long noun", "sql": "upos = 'NOUN' AND length(word) >= 5"},
+]
+
+
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A published store of a tiny model; read-only for tests."""
     folder = tmp_path_factory.mktemp("documented")
-    finished = run_stages(make_inputs(folder / "inputs").config(folder / "store"))
+    config = make_inputs(folder / "inputs").config(folder / "store", concepts={"include": _CONCEPTS})
+    finished = run_stages(config)
     publish(finished.store)
     return finished.store

@@ -131,7 +131,9 @@ def test_imported_neurons_score_as_in_the_rankings(read, method):
 def test_a_model_s_neurons_score_as_in_the_rankings(finished, method):
     with connect(finished.store) as connection:
         ranked = records(
-            connection, "FROM rankings WHERE method = ? ORDER BY hash(neuron, layer, component, concept) LIMIT 25", method
+            connection,
+            "FROM rankings WHERE method = ? ORDER BY hash(neuron, layer, component, concept) LIMIT 25",
+            method,
         )
         assert {row["component"] for row in ranked} == {"mlp", "resid"}
         for row in ranked:

@@ -1,7 +1,8 @@
 """Write the reference pages from the code: `python -m docs.generate`.
 
 ``docs/reference/cli.md`` comes from the commands' own help, ``config.md`` and ``config.schema.json`` from the config
-models, ``tables.md`` from the table schemas and the SQL files of the views and macros. A test compares the pages with the code.
+models, ``tables.md`` from the table schemas and the SQL files of the views and macros. A test compares the pages with
+the code.
 """
 
 from __future__ import annotations

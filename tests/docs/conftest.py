@@ -15,7 +15,6 @@ from tiny_run import make_inputs, run_stages  # noqa: E402
 from pipeline.store.publish import publish  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 
-
 #: Concepts of the demo that the recipes name, of other words here.
 _CONCEPTS = [
     {"layer": "upos"},

@@ -13,7 +13,13 @@ from pipeline.store.sql import run_user_sql
 
 RECIPES = blocks(ROOT / "docs" / "analyst.md", "sql")
 #: Queries that rightly find nothing in a store without accidents.
-MAY_BE_EMPTY = ("FROM quarantine", "score - heldout_score >", "HAVING n_concepts > 1", "score > 5 * base_rate", "score > 0.9")
+MAY_BE_EMPTY = (
+    "FROM quarantine",
+    "score - heldout_score >",
+    "HAVING n_concepts > 1",
+    "score > 5 * base_rate",
+    "score > 0.9",
+)
 
 
 def test_there_are_recipes():

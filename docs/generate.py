@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
-from pipeline.store.macros import SCALAR_MACROS, TABLE_MACROS, macro_title
+from pipeline.store.macros import SCALAR_MACROS, SOURCE_MACROS, TABLE_MACROS, macro_title
 from schemas.config import Config
 from schemas.table_schema import Column, TableSchema
 from schemas.tables import SCHEMA_VERSION, TABLES
@@ -28,6 +28,7 @@ from schemas.tables import SCHEMA_VERSION, TABLES
 REFERENCE = Path(__file__).parent / "reference"
 SQL = Path(__file__).parents[1] / "schemas" / "sql"
 MACROS = SQL.with_name("macros")
+_PARTS = (*SOURCE_MACROS, *SCALAR_MACROS)
 _WIDTH = 110  # columns of the help texts, whatever the terminal
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _WRITTEN_BY = "<!-- Written by `python -m docs.generate` from the code; change the code, not this page. -->"
@@ -195,8 +196,8 @@ def tables_page() -> str:
     lines += ["## Macros", "", _MACROS_INTRODUCTION, ""]
     lines += ["| macro | what it gives |", "|---|---|"]
     lines += [f"| `{name}` | {macro_title(name)} |" for name in TABLE_MACROS]
-    lines += ["", f"Parts of these, which give one value: {', '.join(f'`{name}`' for name in SCALAR_MACROS)}.", ""]
-    for name in (*TABLE_MACROS, *SCALAR_MACROS):
+    lines += ["", f"Parts of these: {', '.join(f'`{name}`' for name in _PARTS)}.", ""]
+    for name in (*TABLE_MACROS, *_PARTS):
         lines += [*_sql(MACROS / f"{name}.sql"), ""]
     return "\n".join(lines).rstrip() + "\n"
 

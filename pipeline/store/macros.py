@@ -7,10 +7,14 @@ activations, rows, labels or words takes a parameter ``root`` too, and hands it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files as package_files
 
 import duckdb
+
+from pipeline.store.literals import sql_list, sql_text
+from pipeline.store.receipts import FileEntry
 
 #: Parts of the others, which give one value.
 SCALAR_MACROS = ("chosen_model", "known_concept", "in_split", "better_sign", "quantile_between")
@@ -25,32 +29,47 @@ TABLE_MACROS = (
     "word_means",
     "concept_overlap",
 )
+#: The two sources of `neuron_values`.
+SOURCE_MACROS = ("dense_values", "sparse_values")
 
 _VIEWS = {
     "{activations}": "query_table('activations_' || component)",
+    "{sparse}": "query_table('sparse_' || component)",
     "{root}": "",
     "{and_root}": "",
     "{root_parameter}": "",
+    "{root_text}": "''",
 }
-# query_table takes no macro; the text that query runs is of letters and one string literal
+_ROOT_TEXT = "'''' || replace(root, '''', '''''') || ''''"
+# query_table takes no macro; only names that sources() lets through come to these
 _PUBLISHED = {
-    "{activations}": "query(CASE WHEN regexp_full_match(component, '[a-z][a-z0-9_]*') "
-    "THEN 'FROM activations_' || component || '(''' || replace(root, '''', '''''') || ''')' "
-    "ELSE error('no component ' || component) END)",
+    "{activations}": f"query('FROM activations_' || component || '(' || {_ROOT_TEXT} || ')')",
+    "{sparse}": f"query('FROM sparse_' || component || '(' || {_ROOT_TEXT} || ')')",
     "{root}": "(root)",
     "{and_root}": ", root := root",
     "{root_parameter}": ", root := ''",
+    "{root_text}": f"', root := ' || {_ROOT_TEXT}",
 }
+# a source is chosen by name before anything of it is read; the text has a component's name and numbers, nothing else
+_SOURCE = (
+    "query(CASE WHEN regexp_full_match(component, '[a-z][a-z0-9_]*') THEN CASE "
+    "WHEN NOT list_contains({sparse_components}, component) THEN {dense_text} "
+    "WHEN NOT list_contains({dense_components}, component) THEN {sparse_text} "
+    "ELSE {dense_text} || ' UNION ALL ' || {sparse_text} END "
+    "ELSE error('no component ' || component) END)"
+)
 
 
-def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all macros beside the views of a store, in the connection's current schema."""
-    _create(connection, _VIEWS)
+def create_macros(
+    connection: duckdb.DuckDBPyConnection, activations: Iterable[FileEntry], *, published: bool = False
+) -> None:
+    """Create all macros in the connection's current schema, beside the views of a store or the macros of a snapshot.
 
-
-def create_published_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all macros beside the table macros of a snapshot, which is the connection's current database."""
-    _create(connection, _PUBLISHED)
+    ``activations`` are the manifest's files: they tell which components are stored sparsely, and how wide those are.
+    """
+    placeholders = _sources(activations) | (_PUBLISHED if published else _VIEWS)
+    for name in (*SCALAR_MACROS, *SOURCE_MACROS, *TABLE_MACROS):
+        connection.execute(_filled(macro_file(name), placeholders))
 
 
 @cache
@@ -64,9 +83,35 @@ def macro_title(name: str) -> str:
     return macro_file(name).partition("-- inputs:")[0].replace("\n-- ", " ").partition(": ")[2].strip()
 
 
-def _create(connection: duckdb.DuckDBPyConnection, values: dict[str, str]) -> None:
-    for name in (*SCALAR_MACROS, *TABLE_MACROS):
-        text = macro_file(name)
-        for placeholder, value in values.items():
-            text = text.replace(placeholder, value)
-        connection.execute(text)
+def _sources(activations: Iterable[FileEntry]) -> dict[str, str]:
+    """The placeholders that depend on what a store holds."""
+    widths: dict[tuple[str, str], int] = {}
+    dense: set[str] = set()
+    for entry in activations:
+        component = entry.component or ""
+        if entry.is_sparse:
+            key = (entry.model or "", component)
+            widths[key] = max(widths.get(key, 0), entry.neurons.stop)
+        else:
+            dense.add(component)
+    rows = [
+        f"({sql_text(model)}, {sql_text(component)}, {width})" for (model, component), width in sorted(widths.items())
+    ]
+    none = "(SELECT NULL::VARCHAR, NULL::VARCHAR, NULL::BIGINT WHERE false)"
+    text = (
+        "'FROM {}_values(''' || component || ''', ' || layer::BIGINT || ', ' || neuron::BIGINT || {{root_text}} || ')'"
+    )
+    return {
+        "{values}": _SOURCE,
+        "{sparse_widths}": f"(VALUES {', '.join(rows)})" if rows else none,
+        "{sparse_components}": f"{sql_list(sorted({component for _, component in widths}))}::VARCHAR[]",
+        "{dense_components}": f"{sql_list(sorted(dense))}::VARCHAR[]",
+        "{dense_text}": text.format("dense"),
+        "{sparse_text}": text.format("sparse"),
+    }
+
+
+def _filled(text: str, placeholders: Mapping[str, str]) -> str:
+    for placeholder, value in placeholders.items():
+        text = text.replace(placeholder, value)
+    return text

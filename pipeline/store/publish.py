@@ -19,7 +19,8 @@ from pathlib import Path
 import duckdb
 
 from pipeline.store import paths
-from pipeline.store.macros import TABLE_MACROS, create_published_macros, macro_title
+from pipeline.store.literals import sql_text
+from pipeline.store.macros import TABLE_MACROS, create_macros, macro_title
 from pipeline.store.manifest import Manifest
 from pipeline.store.sql import connect
 from pipeline.store.staging import Staging
@@ -31,7 +32,6 @@ from pipeline.store.views import (
     components,
     empty_select,
     sparse_select,
-    sql_text,
     table_select,
 )
 from schemas.errors import StoreError
@@ -197,7 +197,7 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
         _create_macro(connection, name, sparse_select(activation_files(manifest, component, sparse=True)))
         _comment(connection, "MACRO TABLE", name, "one stored value: model, layer, row_id, neuron, value; 0 elsewhere")
     connection.execute("USE published")
-    create_published_macros(connection)
+    create_macros(connection, manifest.files("activations"), published=True)
     connection.execute("USE memory")
     for name in TABLE_MACROS:
         _comment(connection, "MACRO TABLE", name, macro_title(name))

@@ -13,11 +13,12 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.store.deadline import deadline
+from pipeline.store.literals import sql_list, sql_text
 from pipeline.store.manifest import Manifest
 from pipeline.store.result_formats import Format, write_result
 from pipeline.store.statements import checked_statement
 from pipeline.store.store import Store
-from pipeline.store.views import create_views, sql_list, sql_text
+from pipeline.store.views import create_views
 from schemas.errors import QueryError, StoreError
 from schemas.tables import TABLES
 

@@ -13,6 +13,7 @@ from importlib.resources import files as package_files
 import duckdb
 import pyarrow as pa
 
+from pipeline.store.literals import sql_list
 from pipeline.store.macros import create_macros
 from pipeline.store.manifest import Manifest
 from pipeline.store.receipts import FileEntry
@@ -51,7 +52,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, storage: Storage, manife
         connection.execute(f"CREATE VIEW sparse_{component} AS\n{body}")
     first = found[0] if found else BUILT_IN[0]
     connection.execute(f"CREATE VIEW activations AS\n{_template('activations').replace('{component}', first)}")
-    create_macros(connection)
+    create_macros(connection, manifest.files("activations"))
 
 
 def components(manifest: Manifest, *, sparse: bool = False) -> list[str]:
@@ -125,16 +126,6 @@ def sql_type(arrow: pa.DataType) -> str:
     if pa.types.is_map(arrow):
         return f"MAP({sql_type(arrow.key_type)}, {sql_type(arrow.item_type)})"
     return _SCALARS[arrow]
-
-
-def sql_list(values: Iterable[str]) -> str:
-    """An SQL list of string literals."""
-    return "[" + ", ".join(map(sql_text, values)) + "]"
-
-
-def sql_text(value: str) -> str:
-    """A string literal. Views and settings cannot hold bound parameters, hence this one place that quotes."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _files(entries: Iterable[FileEntry], storage: Storage | None) -> str:

@@ -11,15 +11,12 @@ WITH found AS (
         r.split AS own_split,
         a.activation::DOUBLE + 0.0 AS value,  -- −0.0 and +0.0 are one value
         bool_or(r.split = 'train') OVER () AS has_train
-    FROM (
-        SELECT t.row_id, COLUMNS(format('^n{:04d}$', neuron)) AS activation
-        FROM {activations} AS t
-        WHERE t.layer = layer
-            AND (model IS NULL OR t.model = model)  -- known before the files are opened, unlike the next line
-            AND t.model = chosen_model(component, layer, model)
-    ) AS a
+    FROM {values} AS a
     JOIN rows{root} AS r ON r.row_id = a.row_id
-    WHERE r.is_counted AND a.activation IS NOT NULL
+    WHERE r.is_counted
+        AND a.activation IS NOT NULL
+        AND (model IS NULL OR a.model = model)  -- known before the files are opened, unlike the next line
+        AND a.model = chosen_model(component, layer, model)
 )
 SELECT found.row_id, found.word_id, found.value
 FROM found

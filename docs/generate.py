@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
-from pipeline.store.macros import SCALAR_MACROS, SOURCE_MACROS, TABLE_MACROS, macro_title
 from schemas.config import Config
+from schemas.sql_macros import SCALAR_MACROS, SOURCE_MACROS, TABLE_MACROS, macro_title
 from schemas.table_schema import Column, TableSchema
 from schemas.tables import SCHEMA_VERSION, TABLES
 

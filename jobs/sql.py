@@ -18,6 +18,7 @@ from pipeline.store.statements import checked_statement
 from pipeline.store.store import Store
 from schemas.amounts import counted
 from schemas.errors import ConfigError
+from schemas.sql_macros import TABLE_MACROS, macro_title
 from schemas.tables import TABLES
 
 
@@ -59,13 +60,15 @@ def command(
 ) -> None:
     """Run one SELECT or EXPLAIN over the store's tables; nothing else is allowed, and no other file can be read.
 
-    Without SQL, list the tables. Neuron columns are n0000, n0001, … in activations_resid and activations_mlp;
+    Without SQL, list the tables and macros. Neuron columns are n0000, n0001, … in activations_resid and activations_mlp;
     of dumps with mode topk or threshold, sparse_resid and sparse_mlp have one row per stored value. `row_id` joins
-    tokens, labels and activations.
+    tokens, labels and activations. Macros give the scores, the histogram and the words of any neuron:
+    FROM neuron_ap('mlp', 3, 63, 'upos=NUM').
     """
     store = Store.open(store_url)
     if sql is None:
-        say(f"{name:14} {table.row.split(';')[0]}" for name, table in TABLES.items())
+        say(f"{name:20} {table.row.split(';')[0]}" for name, table in TABLES.items())
+        say(f"{name + '(…)':20} {macro_title(name).split(':')[0]}" for name in TABLE_MACROS)
         say([f'next: neuronmill sql {of_store(store)} "FROM runs"'])
         return
     if dry_run:

@@ -8,29 +8,12 @@ activations, rows, labels or words takes a parameter ``root`` too, and hands it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.resources import files as package_files
 
 import duckdb
 
 from pipeline.store.literals import sql_list, sql_text
 from pipeline.store.receipts import FileEntry
-
-#: Parts of the others, which give one value.
-SCALAR_MACROS = ("chosen_model", "known_concept", "in_split", "better_sign", "quantile_between")
-#: Macros that give a table; a macro can only name those before it.
-TABLE_MACROS = (
-    "neuron_values",
-    "neuron_thresholds",
-    "neuron_ap",
-    "neuron_auroc",
-    "neuron_iou",
-    "neuron_histogram",
-    "word_means",
-    "concept_overlap",
-)
-#: The two sources of `neuron_values`.
-SOURCE_MACROS = ("dense_values", "sparse_values")
+from schemas.sql_macros import SCALAR_MACROS, SOURCE_MACROS, TABLE_MACROS, macro_file
 
 _VIEWS = {
     "{activations}": "query_table('activations_' || component)",
@@ -41,7 +24,7 @@ _VIEWS = {
     "{root_text}": "''",
 }
 _ROOT_TEXT = "'''' || replace(root, '''', '''''') || ''''"
-# query_table takes no macro; only names that sources() lets through come to these
+# query_table takes no macro; only component names that _SOURCE lets through come to these
 _PUBLISHED = {
     "{activations}": f"query('FROM activations_' || component || '(' || {_ROOT_TEXT} || ')')",
     "{sparse}": f"query('FROM sparse_' || component || '(' || {_ROOT_TEXT} || ')')",
@@ -50,7 +33,8 @@ _PUBLISHED = {
     "{root_parameter}": ", root := ''",
     "{root_text}": f"', root := ' || {_ROOT_TEXT}",
 }
-# a source is chosen by name before anything of it is read; the text has a component's name and numbers, nothing else
+# a source is chosen by name before anything of it is read. A user's SQL reaches query() only here: its text has a
+# component's name, which is letters, digits and underscores, and two whole numbers
 _SOURCE = (
     "query(CASE WHEN regexp_full_match(component, '[a-z][a-z0-9_]*') THEN CASE "
     "WHEN NOT list_contains({sparse_components}, component) THEN {dense_text} "
@@ -70,17 +54,6 @@ def create_macros(
     placeholders = _sources(activations) | (_PUBLISHED if published else _VIEWS)
     for name in (*SCALAR_MACROS, *SOURCE_MACROS, *TABLE_MACROS):
         connection.execute(_filled(macro_file(name), placeholders))
-
-
-@cache
-def macro_file(name: str) -> str:
-    """Text of ``schemas/macros/<name>.sql``."""
-    return (package_files("schemas") / "macros" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def macro_title(name: str) -> str:
-    """What a macro gives: the first sentence of its file."""
-    return macro_file(name).partition("-- inputs:")[0].replace("\n-- ", " ").partition(": ")[2].strip()
 
 
 def _sources(activations: Iterable[FileEntry]) -> dict[str, str]:

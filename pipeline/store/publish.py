@@ -20,7 +20,7 @@ import duckdb
 
 from pipeline.store import paths
 from pipeline.store.literals import sql_text
-from pipeline.store.macros import TABLE_MACROS, create_macros, macro_title
+from pipeline.store.macros import create_macros
 from pipeline.store.manifest import Manifest
 from pipeline.store.sql import connect
 from pipeline.store.staging import Staging
@@ -35,6 +35,7 @@ from pipeline.store.views import (
     table_select,
 )
 from schemas.errors import StoreError
+from schemas.sql_macros import TABLE_MACROS, macro_title
 from schemas.tables import SCHEMA_VERSION, TABLES
 
 #: Tables copied into the database, with the order of their rows; all others are macros over the store's files.

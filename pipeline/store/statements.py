@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from pipeline.store.macros import TABLE_MACROS
 from schemas.errors import QueryError
+from schemas.sql_macros import TABLE_MACROS
 
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _TABLE_FUNCTIONS = frozenset(

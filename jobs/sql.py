@@ -60,9 +60,9 @@ def command(
 ) -> None:
     """Run one SELECT or EXPLAIN over the store's tables; nothing else is allowed, and no other file can be read.
 
-    Without SQL, list the tables and macros. Neuron columns are n0000, n0001, … in activations_resid and activations_mlp;
-    of dumps with mode topk or threshold, sparse_resid and sparse_mlp have one row per stored value. `row_id` joins
-    tokens, labels and activations. Macros give the scores, the histogram and the words of any neuron:
+    Without SQL, list the tables and macros. Neuron columns are n0000, n0001, … in activations_resid and
+    activations_mlp; of dumps with mode topk or threshold, sparse_resid and sparse_mlp have one row per stored value.
+    `row_id` joins tokens, labels and activations. Macros give the scores, the histogram and the words of any neuron:
     FROM neuron_ap('mlp', 3, 63, 'upos=NUM').
     """
     store = Store.open(store_url)

@@ -19,6 +19,7 @@ TABLE_MACROS = (
     "neuron_histogram",
     "word_means",
     "concept_overlap",
+    "ap_intervals",
 )
 
 

@@ -21,6 +21,7 @@ from pipeline.search.array_search import (
     sweep_arrays,
     welch_t,
 )
+from pipeline.search.average_precision import average_precision_interval
 from pipeline.search.directions import MethodScores
 from pipeline.search.ranking import TopNeurons, rank_order
 from pipeline.search.search_states import METHODS, BlockScores, score_block, score_means
@@ -35,6 +36,7 @@ __all__ = [
     "TopNeurons",
     "auroc",
     "average_precision",
+    "average_precision_interval",
     "benjamini_hochberg",
     "best_iou",
     "cohen_d",

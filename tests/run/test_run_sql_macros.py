@@ -17,7 +17,7 @@ from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
-from pipeline.search.array_search import iou
+from pipeline.search import average_precision_interval, iou
 from pipeline.store.publish import publish
 from pipeline.store.sql import connect, run_user_sql
 from pipeline.store.store import Store
@@ -373,3 +373,12 @@ def test_a_published_snapshot_gives_the_same(searched, call, tmp_path):
         assert records(connection, f"FROM {call}") == expected
         with pytest.raises(duckdb.Error, match="no component"):
             connection.execute("FROM neuron_values('mlp(); DROP TABLE runs', 3, 0)")
+
+
+def test_intervals_of_average_precision(read):
+    rows = read("FROM ap_intervals('often', z := 2.5758293)")
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    for row in rows:
+        expected = average_precision_interval(np.array(row["score"]), np.array(row["n_pos"]), 0.99)
+        assert (row["low"], row["high"]) == pytest.approx(tuple(map(float, expected)), abs=1e-7)
+        assert row["lift"] == pytest.approx(row["score"] / row["base_rate"])

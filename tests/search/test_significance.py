@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.search import benjamini_hochberg, score_block, sweep_arrays
+from pipeline.search import (
+    average_precision,
+    average_precision_interval,
+    benjamini_hochberg,
+    score_block,
+    sweep_arrays,
+)
 from pipeline.search.significance import auroc_p_value, auroc_z
 from pipeline.stats import ConceptHistogram
 from schemas.errors import UsageError
@@ -68,3 +74,25 @@ def test_undefined_tests_do_not_count():
     assert benjamini_hochberg(np.full(3, np.nan)).shape == (3,)
     with pytest.raises(UsageError, match=r"\[0, 1\]"):
         benjamini_hochberg(np.array([1.5]))
+
+
+def test_an_interval_of_average_precision_has_its_coverage():
+    """Of samples from one source, the interval holds the source's average precision about as often as it says."""
+    random = np.random.default_rng(0)
+
+    def sample(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        y = random.random(n_rows) < 0.2
+        return random.standard_normal(n_rows) + 1.5 * y, y
+
+    truth = average_precision(*sample(400_000)).score[0, 0]
+    samples = [sample(400) for _ in range(300)]
+    scores = np.array([average_precision(x, y).score[0, 0] for x, y in samples])
+    n_pos = np.array([y.sum() for _, y in samples])
+    low, high = average_precision_interval(scores, n_pos, 0.9)
+    assert 0.85 < ((low <= truth) & (truth <= high)).mean() < 0.99
+    wider = average_precision_interval(scores, n_pos, 0.99)
+    assert (wider[0] < low).all()
+    assert (wider[1] > high).all()
+    assert np.isnan(average_precision_interval(np.array([0.0, 1.0]), np.array([5, 5]))).all()
+    with pytest.raises(UsageError, match="level"):
+        average_precision_interval(scores, n_pos, 1)

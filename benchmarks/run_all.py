@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    for name in ("encoding", "dump", "workers", "forecast", "readback", "verify", "search", "memory"):
+    for name in ("encoding", "dump", "workers", "forecast", "readback", "verify", "search", "explain", "memory"):
         print(f"\n== benchmarks.{name}", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "stats": "Statistics per neuron.",
     "search": "Rank neurons for every concept.",
     "contexts": "Extreme rows per neuron, with their words.",
+    "explain": "Find formulas over concepts for neurons.",
     "import": "Take in activations of another program.",
     "export": "Write activations for other programs.",
     "publish": "Freeze what is finished as a snapshot for other readers.",

@@ -150,9 +150,9 @@ def read_config(config_path: str, store_url: str | None) -> Config:
 def find_plan(config_path: str | None, store_url: str | None, alias: str | None) -> tuple[Store, Plan]:
     """The store and plan of a stage command: ``CONFIG.yaml``, or ``--store`` with what was planned there.
 
-    A config given here also renews the analyses' settings of the plan (concepts, search, contexts, report), for this
-    command and, after a stage (:func:`jobs.stage.run_stage`), for those that follow; a config that would change the
-    dump itself is refused.
+    A config given here also renews the analyses' settings of the plan (concepts, search, contexts, explain, report):
+    for this command and, after a stage (:func:`jobs.stage.run_stage`), for those that follow. A config that would
+    change the dump itself is refused.
     """
     if config_path is None and store_url is None:
         raise ConfigError("give CONFIG.yaml, or --store PATH_OR_URL of a store that has a plan")
@@ -167,7 +167,8 @@ def find_plan(config_path: str | None, store_url: str | None, alias: str | None)
 def with_settings(config: Config, section: str, given: dict[str, Any]) -> Config:
     """The config with the options that were given (not None) in place of its own settings, checked as a config is."""
     data = config.model_dump(mode="json")
-    data[section] |= {key: value for key, value in given.items() if value is not None}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    data[section] = (data[section] or {}) | chosen
     return parse_config(data, "command line")
 
 

@@ -16,6 +16,7 @@ from jobs.plan import describe
 from jobs.report import check_can_write, report_path, write_report
 from pipeline.run.dump import dump
 from pipeline.run.neuron_contexts import contexts
+from pipeline.run.neuron_explanations import explain
 from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run
@@ -50,6 +51,8 @@ def command(
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
 
+    With a section `explain`, formulas over concepts too, before publishing.
+
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
     """
@@ -65,7 +68,7 @@ def command(
         check_can_write(path)
         plan = plan_run(config, store, executor, progress)
         say(describe(plan))
-        for stage in (dump, compute_statistics, search, contexts):
+        for stage in (dump, compute_statistics, search, contexts, *([] if config.explain is None else [explain])):
             stage(plan, store, executor, progress)
         snapshot = publish(store)
         sweep_staging(store.storage)  # of workers that died and were replaced

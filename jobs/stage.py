@@ -1,4 +1,4 @@
-"""What the stage commands dump, stats, search and contexts have in common: find the plan, run, say what came of it."""
+"""What the stage commands have in common, dump, stats, search, contexts and explain: find the plan, run, tell."""
 
 from __future__ import annotations
 

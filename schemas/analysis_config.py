@@ -77,6 +77,32 @@ class ContextsConfig(Section):
     """Words on each side."""
 
 
+#: Neurons to explain: ``mlp:3:63``, ``mlp:3:0-99``, ``mlp:3``; with ``-`` in front, by their low values.
+NeuronChoice = Annotated[str, Field(pattern=r"^-?[a-z][a-z0-9_]{0,40}:[0-9]{1,5}(:[0-9]{1,9}(-[0-9]{1,9})?)?$")]
+
+
+class ExplainConfig(Section):
+    """Compositional explanations: the best formula over concepts for some neurons."""
+
+    neurons: Annotated[tuple[NeuronChoice, ...], Field(min_length=1)] | None = None
+    """Neurons, `component:layer:neuron`: `mlp:3:63`, `mlp:3:0-99`, or all of a layer, `mlp:3`. What is explained is
+    where they are high; with `-` in front, `-mlp:3:63`, where they are low."""
+    top: Annotated[int, Field(ge=1)] = 1
+    """Without `neurons`: the best neurons per concept in `rankings`, each where its sign points."""
+    method: Method = "ap"
+    """Whose ranking that is."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    """A neuron is active in this share of the rows, above the threshold."""
+    beam: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Formulas kept of each length."""
+    length: Annotated[int, Field(ge=1, le=50)] = 5
+    """Concepts of a formula at most."""
+    penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    """Taken off the IoU for every concept after the first, when lengths are compared."""
+    max_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    """Of more rows than these a sample of about as many is taken by hash, of each split."""
+
+
 class ReportConfig(Section):
     """The page."""
 

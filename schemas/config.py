@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.analysis_config import ContextsConfig, ReportConfig, SearchConfig, StatsConfig
+from schemas.analysis_config import ContextsConfig, ExplainConfig, ReportConfig, SearchConfig, StatsConfig
 from schemas.components import (
     BUILT_IN,
     DECODER,
@@ -350,6 +350,8 @@ class Config(Section):
     """Neuron search."""
     contexts: ContextsConfig = ContextsConfig()
     """Extreme rows per neuron."""
+    explain: ExplainConfig | None = None
+    """Formulas over concepts for some neurons; only if this section is there."""
     report: ReportConfig = ReportConfig()
     """The page."""
     executor: ExecutorConfig = ExecutorConfig()

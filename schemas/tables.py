@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from schemas.explanation_table import EXPLANATIONS
+from schemas.neuron_key import NEURON_KEY
 from schemas.table_schema import Column, TableSchema
 
 #: Version of everything in this file and of the store's layout. A store of another version is refused.
@@ -16,17 +18,6 @@ SCHEMA_VERSION = 1
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 _LABEL_MAP = pa.map_(pa.string(), pa.string())
-
-
-_NEURON_KEY = (
-    Column("run_id", pa.string(), "Run that wrote the row: the first 16 hex digits of its fingerprint."),
-    Column("model", pa.string(), "Alias of the model in this store."),
-    Column(
-        "component", pa.string(), "`resid` (block output; layer 0 is the embeddings) or `mlp` (down-projection input)."
-    ),
-    Column("layer", pa.int32(), "Layer number; block i of the model is layer i + 1."),
-    Column("neuron", pa.int32(), "Index of the neuron in its component and layer, from 0."),
-)
 
 DOCUMENTS = TableSchema(
     "documents",
@@ -161,7 +152,7 @@ NEURON_STATS = TableSchema(
     "neuron_stats",
     "one neuron over the counted rows of all splits",
     (
-        *_NEURON_KEY,
+        *NEURON_KEY,
         Column("unit", pa.string(), "`token`, `word` or `sentence`."),
         Column("n_rows", pa.int64(), "Counted rows."),
         Column("mean", pa.float64(), "Mean.", nullable=True),
@@ -201,7 +192,7 @@ RANKINGS = TableSchema(
     "one neuron's place for one concept by one method; the contract of the project. "
     "Key: run_id, model, component, layer, neuron, concept, method, params, partner",
     (
-        *_NEURON_KEY,
+        *NEURON_KEY,
         Column("concept", pa.string(), "Concept; null in multi-model rows.", nullable=True),
         Column(
             "method",
@@ -243,7 +234,7 @@ LAYER_BESTS = TableSchema(
     "layer_bests",
     "the best neuron of one layer for one concept by one method, whether or not it is among the kept rankings",
     (
-        *_NEURON_KEY,
+        *NEURON_KEY,
         Column("concept", pa.string(), "Concept."),
         Column("method", pa.string(), "Method."),
         Column("params", pa.string(), "As in `rankings`."),
@@ -281,7 +272,7 @@ CONTEXTS = TableSchema(
     "contexts",
     "one extreme row of one neuron with its surroundings",
     (
-        *_NEURON_KEY,
+        *NEURON_KEY,
         Column("tail", pa.string(), "`top` (largest values) or `bottom` (smallest)."),
         Column("rank", pa.int32(), "Rank in the tail from 1; ties by row id."),
         Column("row_id", pa.int64(), "The row."),
@@ -385,6 +376,7 @@ TABLES: dict[str, TableSchema] = {
         LAYER_BESTS,
         NULL_CHECKS,
         CONTEXTS,
+        EXPLANATIONS,
         RUNS,
         SHARDS,
         QUARANTINE,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.neuron_contexts import contexts, contexts_stage
+from pipeline.run.neuron_explanations import explain, explain_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
@@ -38,9 +39,10 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches and contexts of a run, then its tables of runs and shards; each is found when asked for.
+    """Statistics, searches, contexts and explanations of a run, then its tables of runs and shards.
 
-    They go by the plan's settings and by those of earlier commands, as far as the table of runs still tells them.
+    Each is found when asked for. They go by the plan's settings and by those of earlier commands, as far as the table
+    of runs still tells them.
     """
     for config in _settings(plan, store):
         with_config = plan.with_config(config)
@@ -49,6 +51,9 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
         if found is not None:
             yield found
         yield _contexts(with_config, store)
+        explained = _explain(with_config, store)
+        if explained is not None:
+            yield explained
     yield _records(plan, store)
 
 
@@ -102,6 +107,21 @@ def _search(plan: Plan, store: Store) -> Analysis | None:
         stages,
         tuple(_table(plan, table, key) for table in SEARCH_TABLES),
         lambda executor, progress: search(plan, store, executor, progress),
+    )
+
+
+def _explain(plan: Plan, store: Store) -> Analysis | None:
+    """None without the section, or where these settings leave no neuron to explain, or the labels are not there."""
+    if plan.config.explain is None:
+        return None
+    try:
+        stage, key = explain_stage(plan, store)
+    except (ConceptError, ConfigError, StoreError, KeyError):
+        return None
+    return Analysis(
+        (stage,),
+        (_table(plan, "explanations", key),),
+        lambda executor, progress: explain(plan, store, executor, progress),
     )
 
 

@@ -8,9 +8,9 @@ has to be merged across processes; its size follows from the memory a neuron's s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from pipeline.run.failures import FailureLog
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.series_reader import SeriesReader
-from pipeline.run.work import Executor, Job, Outcome, Worker, run_tasks
+from pipeline.run.work import Executor, Job, Outcome, Task, Worker, run_tasks
 from pipeline.stats.codes import bits_to_float32, encode_codes
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
@@ -95,6 +95,14 @@ def _runs(numbers: Iterable[int]) -> list[range]:
     return runs
 
 
+class NeuronPiece(Task, Protocol):
+    """A task over some neurons."""
+
+    @property
+    def neurons(self) -> Sized:
+        """The neurons."""
+
+
 @dataclass(frozen=True)
 class FoldJob:
     """Recipe of a worker that needs no more than the plan: ``worker(store, plan, stage)``."""
@@ -116,7 +124,7 @@ def fold_tasks(
     executor: Executor,
     progress: Progress,
     job: Job,
-    tasks: Sequence[NeuronTask],
+    tasks: Sequence[NeuronPiece],
 ) -> list[Receipt]:
     """Run the tasks that have no receipt under ``receipts``; returns the receipts of all tasks in their order."""
     finished = store.receipts(receipts)

@@ -219,8 +219,8 @@ def _totals(store: Store, concept_set: ConceptSet) -> tuple[Any, Any]:
 def _register(plan: Plan, store: Store, concept_set: ConceptSet, others: set[str], n_rows: Any, n_words: Any) -> None:
     """Write the concepts table, and put it and the labels into the manifest.
 
-    Sets that no model uses any more leave it, and so do this run's rankings by another set: what readers see fits
-    together.
+    Sets that no model uses any more leave it, and so do this run's rankings and explanations by another set: what
+    readers see fits together.
     """
     concepts: Sequence[Concept] = concept_set.concepts
     columns = {
@@ -248,7 +248,7 @@ def _register(plan: Plan, store: Store, concept_set: ConceptSet, others: set[str
             on_these_rows = all(file.rows == plan.row_space for file in manifest.files(table, scope))
             if on_these_rows and scope not in {concept_set.id, *others}:
                 changes[table, scope] = ()
-    for table in ("rankings", "layer_bests", "null_checks"):
+    for table in ("rankings", "layer_bests", "null_checks", "explanations"):
         kept = [file for file in manifest.files(table, plan.run_id) if f"/{concept_set.id}-" in file.path]
         changes[table, plan.run_id] = tuple(kept)
     store.advance_all(changes)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from pipeline.run import dump_files
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
+from pipeline.run.neuron_explanations import explain_stage
 from pipeline.run.neuron_search import search_stages
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.statistics import statistics_stage
@@ -28,6 +31,9 @@ def live_stages(store: Store) -> frozenset[str]:
     for plan in readable_plans(store)[0]:
         concept_set = planned_concepts(plan, store)
         found |= {statistics_stage(plan), contexts_stage(plan), concept_set.stage, concept_set.id}
+        if plan.config.explain is not None:
+            with suppress(ConfigError, StoreError):  # these settings leave nothing to explain
+                found.update(explain_stage(plan, store))
         labelled = store.receipts(concept_set.stage)
         if all(shard.key in labelled for shard in plan.shards):
             try:

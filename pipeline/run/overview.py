@@ -19,8 +19,9 @@ def overview(plan: Plan, store: Store) -> list[str]:
     missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {human_bytes(n_bytes)}" if missing else "all done"
-    done = [stage for stage, table in _TABLES.items() if store.files(table, plan.run_id)]
-    left = [stage for stage in _TABLES if stage not in done]
+    tables = _TABLES | ({} if plan.config.explain is None else {"explain": "explanations"})
+    done = [stage for stage, table in tables.items() if store.files(table, plan.run_id)]
+    left = [stage for stage in tables if stage not in done]
     sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
     return [
         f"run {plan.run_id} ({plan.model}) in {store.url}: {sizes}",

@@ -149,13 +149,7 @@ def nullable(values: NDArray[Any]) -> np.ma.MaskedArray[Any, Any]:
 
 def method_params(plan: Plan, method: str) -> str:
     """The ``params`` of a method as canonical JSON."""
-    search = plan.config.search
-    params: dict[str, Any] = {}
-    if plan.capture.unit == "token":
-        params["label_on"] = plan.config.concepts.label_on
-    if plan.capture.pooling:
-        params["pooling"] = plan.capture.pooling
-    rule = RowRule.of(plan)
+    search, rule, params = plan.config.search, RowRule.of(plan), capture_params(plan)
     if rule.pooling is not None:
         params["search_pooling"] = rule.pooling
     if method == "iou":
@@ -166,8 +160,18 @@ def method_params(plan: Plan, method: str) -> str:
         params["p_value"] = "welch_t"
     elif search.round_to is not None and rule.is_float32(plan.capture.value_dtype):
         params["rounded"] = search.round_to
+    return json.dumps(params, sort_keys=True)
+
+
+def capture_params(plan: Plan) -> dict[str, Any]:
+    """What ``params`` tells of the rows and their values, whatever was computed from them."""
+    params: dict[str, Any] = {}
+    if plan.capture.unit == "token":
+        params["label_on"] = plan.config.concepts.label_on
+    if plan.capture.pooling:
+        params["pooling"] = plan.capture.pooling
     if plan.capture.rule is not None:
         params["stored"] = plan.capture.rule
     if plan.capture.sample is not None:
         params["sample"] = str(plan.capture.sample)
-    return json.dumps(params, sort_keys=True)
+    return params

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
+from pipeline.run.neuron_explanations import explain_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
@@ -39,3 +40,9 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
             return
         for table in SEARCH_TABLES:
             show_finished(store, plan, table, key)
+    if is_labelled and plan.config.explain is not None:
+        try:
+            _, key = explain_stage(plan, store)
+        except (ConceptError, ConfigError):  # no ranking to choose neurons by
+            return
+        show_finished(store, plan, "explanations", key)

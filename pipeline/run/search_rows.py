@@ -31,6 +31,11 @@ class RowRule:
     """Seed of a permutation of the labels inside each sentence: what scores come to without any relation."""
 
     @classmethod
+    def as_dumped(cls, plan: Plan) -> RowRule:
+        """Every counted row of the dump is one."""
+        return cls(plan.capture.unit, None)
+
+    @classmethod
     def of(cls, plan: Plan) -> RowRule:
         """The rule of the plan's settings; :class:`ConfigError` where the dump has no such rows."""
         unit, pooling = plan.config.search.unit or plan.capture.unit, plan.config.search.pooling
@@ -100,11 +105,20 @@ class SplitLabels:
         self.labels = store.receipts(labels)
         self.concepts = {name: index for index, name in enumerate(concepts)}
 
+    def splits(self, shard: ShardPlan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
+        """Numbers of one shard's counted rows, and the split that each is in."""
+        rows, counted = self._rows(shard, ["split"])
+        return counted, np.asarray(rows["split"].to_pylist(), dtype=object)[counted]
+
+    def _rows(self, shard: ShardPlan, columns: list[str]) -> tuple[Any, npt.NDArray[np.int64]]:
+        """These columns of one shard's rows, and the numbers of the counted ones."""
+        files = self.store.files("rows", self.plan.row_space, shard=shard.shard)
+        rows = self.store.read_table(files, [*columns, "is_counted"])
+        return rows, np.flatnonzero(rows["is_counted"].to_numpy())
+
     def load(self, shard: ShardPlan) -> ShardLabels:
         """Read one shard's rows and labels."""
-        columns = ["split", "is_counted", "sentence_id", "word_id"]
-        rows = self.store.read_table(self.store.files("rows", self.plan.row_space, shard=shard.shard), columns)
-        counted = np.flatnonzero(rows["is_counted"].to_numpy())
+        rows, counted = self._rows(shard, ["split", "sentence_id", "word_id"])
         sentence = rows["sentence_id"].to_numpy()[counted]
         starts, unit = self._units(rows, counted)
         place = np.full(shard.n_rows, -1, np.int64)

@@ -2,9 +2,11 @@
 
 On arrays, with X (T, N) and Y (T, C): ``average_precision(X, Y)``, ``auroc``, ``iou``, ``best_iou``, ``f1``,
 ``mutual_information``, ``mean_diff``, ``probeless``, ``selectivity``, ``cohen_d``, ``welch_t``, ``pearson``.
+``explain(X, Y, names)`` finds the best formula over concepts for each neuron.
 On states: ``score_block``, ``score_means`` and ``TopNeurons``.
 """
 
+from pipeline.search.array_explain import explain
 from pipeline.search.array_search import (
     auroc,
     average_precision,
@@ -23,6 +25,7 @@ from pipeline.search.array_search import (
 )
 from pipeline.search.average_precision import average_precision_interval
 from pipeline.search.directions import MethodScores
+from pipeline.search.explanation import Explanation
 from pipeline.search.ranking import TopNeurons, rank_order
 from pipeline.search.search_states import METHODS, BlockScores, score_block, score_means
 from pipeline.search.significance import benjamini_hochberg
@@ -32,6 +35,7 @@ __all__ = [
     "METHODS",
     "BlockScores",
     "CutRule",
+    "Explanation",
     "MethodScores",
     "TopNeurons",
     "auroc",
@@ -40,6 +44,7 @@ __all__ = [
     "benjamini_hochberg",
     "best_iou",
     "cohen_d",
+    "explain",
     "f1",
     "iou",
     "mean_diff",

@@ -103,13 +103,14 @@ def moments_of_arrays(activations: ArrayLike, concepts: Any) -> ConceptMoments:
 
 
 def _checked(activations: ArrayLike, concepts: Any) -> tuple[NDArray[np.float64], LabelMatrix]:
-    matrix, labels = _activation_matrix(activations), _label_matrix(concepts)
+    matrix, labels = activation_matrix(activations), label_matrix(concepts)
     if labels.n_rows != len(matrix):
         raise UsageError(f"concepts must have the {len(matrix)} rows of the activations, not {labels.n_rows}")
     return matrix, labels
 
 
-def _activation_matrix(activations: ArrayLike) -> NDArray[np.float64]:
+def activation_matrix(activations: ArrayLike) -> NDArray[np.float64]:
+    """Activations as a finite float64 matrix (T, N)."""
     matrix = np.asarray(activations, np.float64)
     matrix = matrix[:, None] if matrix.ndim == 1 else matrix
     if matrix.ndim != 2:
@@ -123,7 +124,8 @@ def _activation_matrix(activations: ArrayLike) -> NDArray[np.float64]:
     return matrix + 0.0  # −0.0 and +0.0 are one value
 
 
-def _label_matrix(concepts: Any) -> LabelMatrix:
+def label_matrix(concepts: Any) -> LabelMatrix:
+    """Concepts, in any of the forms that the searches take, as a label matrix."""
     if scipy.sparse.issparse(concepts):
         entries = concepts.tocoo()
         values, shape = entries.data, entries.shape

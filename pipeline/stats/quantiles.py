@@ -48,6 +48,17 @@ def histogram_quantiles(
     return np.where(weight >= 0.5, b - (b - a) * (1 - weight), a + (b - a) * weight)
 
 
+def linear_quantile(values: NDArray[np.float64], level: float) -> float:
+    """``numpy.quantile(values, level)`` of a vector (T,), T ≥ 1, without NaN, to the bit: one selection, not three."""
+    position = (len(values) - 1) * level
+    below = int(np.floor(position))
+    parted = np.partition(values, below)
+    a = parted[below]
+    b = parted[below + 1 :].min() if below + 1 < len(values) else a
+    weight = position - below
+    return float(b - (b - a) * (1 - weight) if weight >= 0.5 else a + (b - a) * weight)
+
+
 @kernel
 def _order_statistics(
     first: int,

@@ -45,6 +45,7 @@ _COPIED = {
     "null_checks": "run_id, method, concept, model, params",
     "neuron_stats": "run_id, model, component, layer, neuron",
     "contexts": "run_id, model, component, layer, neuron, tail, rank",
+    "explanations": "run_id, model, component, layer, neuron, sign",
     "concepts": "concept, label_on, n_rows, definition",
     "runs": "run_id",
     "shards": "run_id, shard",

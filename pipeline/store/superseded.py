@@ -13,8 +13,18 @@ from collections.abc import Set as AbstractSet
 from pipeline.store.paths import RECEIPTS
 from pipeline.store.receipts import Receipt
 
-_TABLES = ("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "runs-", "shards-")
-_PARTS = ("stats-", "search-")
+_TABLES = (
+    "labels-",
+    "concepts-",
+    "neuron_stats-",
+    "rankings-",
+    "layer_bests-",
+    "null_checks-",
+    "explanations-",
+    "runs-",
+    "shards-",
+)
+_PARTS = ("stats-", "search-", "explain-")
 
 
 def superseded_receipts(

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 from markdown_pages import ROOT, blocks, commands
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))

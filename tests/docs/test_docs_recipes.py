@@ -19,6 +19,7 @@ MAY_BE_EMPTY = (
     "HAVING n_concepts > 1",
     "score > 5 * base_rate",
     "score > 0.9",
+    "WHERE is_polysemous",
 )
 
 

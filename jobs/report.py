@@ -30,8 +30,8 @@ def report_path(config: Config, store: Store) -> Path:
     raise ConfigError(f"report.path: the store {store.url} is remote; name a local file for the page (--output)")
 
 
-def check_can_write(path: Path) -> None:
-    """Raise :class:`ConfigError` if no page can be written to ``path``: asked before the work, not after it."""
+def check_can_write(path: Path, way_out: str = "report.path, --output") -> None:
+    """Raise :class:`ConfigError` if no file can be written to ``path``: asked before the work, not after it."""
     folder = path.parent.absolute()
     there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     reason = None if there.is_dir() else f"{there} is no folder"
@@ -43,9 +43,7 @@ def check_can_write(path: Path) -> None:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):  # a full disk may have room by then
                 reason = f"{there}: {error.strerror}"
     if reason is not None:
-        raise ConfigError(
-            f"report {str(path)!r} cannot be written ({reason}); give another path (report.path, --output)"
-        )
+        raise ConfigError(f"report {str(path)!r} cannot be written ({reason}); give another path ({way_out})")
 
 
 def write_report(store: Store, config: Config, run_id: str, path: Path) -> Path:

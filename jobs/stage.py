@@ -1,4 +1,4 @@
-"""What the stage commands have in common, dump, stats, search, contexts and explain: find the plan, run, tell."""
+"""What the stage commands have in common, from dump to words: find the plan, run, say what came of it."""
 
 from __future__ import annotations
 

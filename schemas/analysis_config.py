@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas.components import Component, Numbers
+from schemas.neuron_places import NeuronPlace, place_pieces, place_texts
 from schemas.section import Section
 
 Method = Literal[
@@ -68,7 +69,26 @@ class SearchConfig(Section):
     """Neurons to search, such as `[63, 100-199]`, in every layer; all that were dumped by default."""
 
 
-class ContextsConfig(Section):
+class OfNeurons(Section):
+    """Base of the sections of analyses that may be of chosen neurons."""
+
+    neurons: Annotated[tuple[NeuronPlace, ...], Field(min_length=1)] | Literal["all"] = "all"
+    """Only these, such as `["mlp:3:63", "resid:2:10-12", "attn:0-5"]`; without a neuron, all of the layers."""
+
+    @field_validator("neurons")
+    @classmethod
+    def _ranges_ascend(cls, neurons: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if not isinstance(neurons, str):
+            place_pieces(neurons)
+        return neurons
+
+    @property
+    def canonical_neurons(self) -> list[str] | str:
+        """`neurons` as the same list for the same neurons, for fingerprints."""
+        return self.neurons if isinstance(self.neurons, str) else list(place_texts(place_pieces(self.neurons)))
+
+
+class ContextsConfig(OfNeurons):
     """Extreme rows per neuron."""
 
     k: Annotated[int, Field(ge=1)] = 10
@@ -101,6 +121,19 @@ class ExplainConfig(Section):
     """Taken off the IoU for every concept after the first, when lengths are compared."""
     max_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Of more rows than these a sample of about as many is taken by hash, of each split."""
+
+
+class TopWordsConfig(OfNeurons):
+    """The words that a neuron responds to most, on average over their occurrences."""
+
+    k: Annotated[int, Field(ge=1)] = 10
+    """Words per tail."""
+    min_count: Annotated[int, Field(ge=1)] = 5
+    """Leave out words with fewer occurrences."""
+    shrinkage: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """k of the score (mean − neuron's mean) · n / (n + k); `auto`: variance within words / variance between words."""
+    ignore_case: bool = False
+    """Take words of other case for the same, and write them in lower case."""
 
 
 class ReportConfig(Section):

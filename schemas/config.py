@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.analysis_config import ContextsConfig, ExplainConfig, ReportConfig, SearchConfig, StatsConfig
+from schemas.analysis_config import (
+    ContextsConfig,
+    ExplainConfig,
+    ReportConfig,
+    SearchConfig,
+    StatsConfig,
+    TopWordsConfig,
+)
 from schemas.components import (
     BUILT_IN,
     DECODER,
@@ -352,6 +359,8 @@ class Config(Section):
     """Extreme rows per neuron."""
     explain: ExplainConfig | None = None
     """Formulas over concepts for some neurons; only if this section is there."""
+    top_words: TopWordsConfig = TopWordsConfig()
+    """Words per neuron; only `neuronmill words` makes them."""
     report: ReportConfig = ReportConfig()
     """The page."""
     executor: ExecutorConfig = ExecutorConfig()

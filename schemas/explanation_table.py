@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.neuron_key import NEURON_KEY
-from schemas.table_schema import Column, TableSchema
+from schemas.table_schema import NEURON_KEY, Column, TableSchema
 
 EXPLANATIONS = TableSchema(
     "explanations",

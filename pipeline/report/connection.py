@@ -7,12 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Connection(Protocol):
     """What is needed of a DuckDB connection; :mod:`pipeline.store` opens it, the report never imports DuckDB."""
 
     def execute(self, query: str, parameters: Any = ..., /) -> Any:
-        """Run one statement with named parameters; the result has ``fetchall``."""
+        """Run one statement with named parameters; the result has ``fetchall`` and ``fetchnumpy``."""
 
 
 @cache
@@ -27,6 +30,12 @@ def ask(connection: Connection, name: str, **parameters: object) -> list[tuple[A
     """
     rows = connection.execute(_statement(name), parameters).fetchall()
     return [tuple(map(_defined, row)) for row in rows]
+
+
+def ask_columns(connection: Connection, name: str, **parameters: object) -> dict[str, NDArray[Any]]:
+    """The answer of ``sql/<name>.sql`` as one numpy array per column, for statements whose columns have no nulls."""
+    columns = connection.execute(_statement(name), parameters).fetchnumpy()
+    return {column: np.asarray(values) for column, values in columns.items()}
 
 
 def _defined(value: Any) -> Any:

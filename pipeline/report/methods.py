@@ -73,7 +73,7 @@ def load_methods(connection: Connection, run_id: str) -> tuple[Method, ...]:
     methods = []
     for name, params, split, n_rows, n_kept in rows:
         title, meaning, scale = _KNOWN.get(name, (name, "", None))
-        suffix = "" if names.count(name) == 1 else f" {_short(params)}"
+        suffix = "" if names.count(name) == 1 else f" {short_params(params)}"
         methods.append(Method(name, params, name + suffix, title + suffix, meaning, scale, split, n_rows, n_kept))
     order = {name: i for i, name in enumerate(_KNOWN)}
     return tuple(sorted(methods, key=lambda m: (order.get(m.method, len(order)), m.method, m.params)))
@@ -91,7 +91,7 @@ def choose_method(methods: tuple[Method, ...], method: str | None) -> Method:
     raise UsageError(f"method {method!r} is not in the rankings of this run; it has {there}")
 
 
-def _short(params: str) -> str:
+def short_params(params: str) -> str:
     """``alpha=0.005, pooling=last`` of a JSON object; the text itself when it is none."""
     try:
         values = json.loads(params)

@@ -13,6 +13,7 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.records import register_dump, write_run_record
 from pipeline.run.statistics import compute_statistics, statistics_stage
+from pipeline.run.top_words import top_words, words_stage
 from pipeline.run.work import Executor
 from pipeline.store import paths
 from pipeline.store.store import Store
@@ -39,7 +40,7 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches, contexts and explanations of a run, then its tables of runs and shards.
+    """Statistics, searches, contexts, words and explanations of a run, then its tables of runs and shards.
 
     Each is found when asked for. They go by the plan's settings and by those of earlier commands, as far as the table
     of runs still tells them.
@@ -51,6 +52,7 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
         if found is not None:
             yield found
         yield _contexts(with_config, store)
+        yield _words(with_config, store)
         explained = _explain(with_config, store)
         if explained is not None:
             yield explained
@@ -94,6 +96,15 @@ def _contexts(plan: Plan, store: Store) -> Analysis:
         (stage,),
         (_table(plan, "contexts", stage),),
         lambda executor, progress: contexts(plan, store, executor, progress),
+    )
+
+
+def _words(plan: Plan, store: Store) -> Analysis:
+    stage = words_stage(plan)
+    return Analysis(
+        (stage,),
+        (_table(plan, "top_words", stage),),
+        lambda executor, progress: top_words(plan, store, executor, progress),
     )
 
 

@@ -41,22 +41,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NeuronTask:
-    """Neurons ``first`` … ``stop`` − 1 of one component and layer, inside one block."""
+    """Neurons ``first`` … ``stop`` − 1 of one component and layer, inside one block, or some of them."""
 
     component: Component
     layer: int
     first: int
     stop: int
+    chosen: tuple[int, ...] | None = None
+    """These neurons only, ascending from ``first`` to ``stop`` − 1; None for all between."""
 
     @property
     def key(self) -> str:
-        """Receipt key; sorts by component, layer, neuron. With ``stop``: another memory limit cuts other tasks."""
-        return f"{self.component}-{self.layer:03d}-{self.first:06d}-{self.stop:06d}"
+        """Receipt key; sorts by component, layer, neuron. Tells how many: another memory limit cuts other tasks."""
+        return f"{self.component}-{self.layer:03d}-{self.first:06d}-{self.first + len(self.neurons):06d}"
 
     @property
-    def neurons(self) -> range:
+    def neurons(self) -> Sequence[int]:
         """The neurons."""
-        return range(self.first, self.stop)
+        return range(self.first, self.stop) if self.chosen is None else self.chosen
+
+    def only(self, neurons: Sequence[int]) -> NeuronTask:
+        """The task of these of its neurons, at least one, ascending."""
+        first, stop = neurons[0], neurons[-1] + 1
+        chosen = None if len(neurons) == stop - first else tuple(neurons)
+        return NeuronTask(self.component, self.layer, first, stop, chosen)
 
 
 def neuron_tasks(
@@ -225,7 +233,8 @@ class ActivationFold:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""
         blocks = self.plan.capture.blocks(task.component)
         block = next(number for number, neurons in enumerate(blocks) if task.first in neurons)
-        return self._reader.read(Series(task.component, task.layer, block), shard, task.neurons)
+        bits = self._reader.read(Series(task.component, task.layer, block), shard, range(task.first, task.stop))
+        return bits if task.chosen is None else bits[np.subtract(task.chosen, task.first)]
 
     def floats(self, task: NeuronTask, shard: ShardPlan) -> npt.NDArray[np.float32]:
         """All rows of one shard as float32, (n, T)."""

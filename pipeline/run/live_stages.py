@@ -11,6 +11,7 @@ from pipeline.run.neuron_explanations import explain_stage
 from pipeline.run.neuron_search import search_stages
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.statistics import statistics_stage
+from pipeline.run.top_words import words_stage
 from pipeline.store import paths
 from pipeline.store.store import Store
 from schemas.errors import ConceptError, ConfigError, StoreError
@@ -30,7 +31,7 @@ def live_stages(store: Store) -> frozenset[str]:
     found: set[str] = set()
     for plan in readable_plans(store)[0]:
         concept_set = planned_concepts(plan, store)
-        found |= {statistics_stage(plan), contexts_stage(plan), concept_set.stage, concept_set.id}
+        found |= {statistics_stage(plan), contexts_stage(plan), words_stage(plan), concept_set.stage, concept_set.id}
         if plan.config.explain is not None:
             with suppress(ConfigError, StoreError):  # these settings leave nothing to explain
                 found.update(explain_stage(plan, store))

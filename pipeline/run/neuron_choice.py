@@ -1,121 +1,85 @@
-"""Which neurons are explained: those that the config names, or the best ones per concept of the run's rankings."""
+"""Analyses of chosen neurons: which of a plan's neurons are meant, their tasks, and the choice made by a query."""
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-from itertools import groupby
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
 
-import numpy as np
-
-from pipeline.run.fold import MAX_NEURONS, NeuronTask
+from pipeline.run.fold import NeuronTask, neuron_tasks
 from pipeline.run.plan_record import Plan
+from pipeline.store.sql import run_user_sql
 from pipeline.store.store import Store
-from schemas.analysis_config import ExplainConfig
-from schemas.components import Component
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, QueryError
+from schemas.neuron_places import WHOLE, Pieces, place_pieces, place_texts
+
+#: All neurons, or the places of some.
+Choice = Sequence[str] | Literal["all"]
 
 
-@dataclass(frozen=True, order=True)
-class Chosen:
-    """One neuron, and the side on which it is active: +1 high values, −1 low ones."""
+def chosen_tasks(plan: Plan, bytes_per_neuron: int, memory_mb: int, choice: Choice, key: str) -> list[NeuronTask]:
+    """The tasks of the chosen neurons, at most as large as :func:`pipeline.run.fold.neuron_tasks` makes them.
 
-    neuron: int
-    sign: int
-
-
-@dataclass(frozen=True)
-class ChosenTask:
-    """Some neurons of one block of one component and layer."""
-
-    component: Component
-    layer: int
-    chosen: tuple[Chosen, ...]
-    """Ascending."""
-
-    @property
-    def key(self) -> str:
-        """Receipt key, of the first and the last neuron."""
-        return f"{self.component}-{self.layer:03d}-{self.chosen[0].neuron:06d}-{self.chosen[-1].neuron + 1:06d}"
-
-    @property
-    def neurons(self) -> list[int]:
-        """Their numbers, ascending and each once."""
-        return sorted({chosen.neuron for chosen in self.chosen})
-
-    def ranges(self) -> list[NeuronTask]:
-        """The neurons as ranges without gaps, which is how they are read."""
-        neurons = np.array(self.neurons, np.int64)
-        pieces = np.split(neurons, np.flatnonzero(np.diff(neurons) > 1) + 1)
-        return [NeuronTask(self.component, self.layer, int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
-
-
-Target = tuple[Component, int]
-
-
-def chosen_neurons(plan: Plan, store: Store, settings: ExplainConfig) -> dict[Target, list[Chosen]]:
-    """The neurons to explain by component and layer, in the plan's order, ascending and each once.
-
-    Raises :class:`ConfigError` for neurons that were not dumped, or if there is no ranking to choose by.
+    Raises :class:`ConfigError`, which names the config's ``key``, for neurons that the dump does not have.
     """
-    if settings.neurons is None:
-        found = _best(plan, store, settings)
-    else:
-        found = [entry for text in settings.neurons for entry in _named(plan, text)]
-    every = sorted({(plan.capture.targets.index(target), chosen) for target, chosen in found})
-    return {
-        plan.capture.targets[number]: [chosen for _, chosen in group]
-        for number, group in groupby(every, key=lambda entry: entry[0])
-    }
+    if choice == "all":
+        return neuron_tasks(plan, bytes_per_neuron, memory_mb, lambda *_: True)
+    pieces = place_pieces(choice)
+    _check(plan, pieces, key)
+    every = neuron_tasks(plan, bytes_per_neuron, memory_mb, lambda *target: target in pieces)
+    parts = [(task, _inside(task, pieces[task.component, task.layer])) for task in every]
+    return [task.only(neurons) for task, neurons in parts if neurons]
 
 
-def chosen_tasks(plan: Plan, chosen: dict[Target, list[Chosen]], bytes_per_neuron: int) -> list[ChosenTask]:
-    """The neurons cut into tasks that fit a worker's memory, none over two blocks."""
-    size = int(np.clip(plan.config.executor.memory_mb * 2**20 // bytes_per_neuron, 1, MAX_NEURONS))
-    tasks = []
-    for (component, layer), neurons in chosen.items():
-        for block in plan.capture.blocks(component):
-            inside = sorted({entry.neuron for entry in neurons if entry.neuron in block})
-            for at in range(0, len(inside), size):
-                part = set(inside[at : at + size])
-                tasks.append(ChosenTask(component, layer, tuple(entry for entry in neurons if entry.neuron in part)))
-    return tasks
+def n_chosen(plan: Plan, choice: Choice) -> int:
+    """How many of the plan's neurons are chosen."""
+    return sum(len(task.neurons) for task in _chosen_or_none(plan, choice))
 
 
-def _named(plan: Plan, text: str) -> list[tuple[Target, Chosen]]:
-    """Neurons of one entry of ``explain.neurons``."""
-    component, layer, *rest = text.removeprefix("-").split(":")
-    target = component, int(layer)
-    if target not in plan.capture.targets:
-        known = ", ".join(f"{name}:{number}" for name, number in plan.capture.targets)
-        raise ConfigError(f"explain.neurons: {text!r}: {component}:{layer} was not dumped; there is {known}")
-    dumped = [neuron for piece in plan.capture.pieces(component) for neuron in piece]
-    sign = -1 if text.startswith("-") else 1
-    if not rest:
-        return [(target, Chosen(neuron, sign)) for neuron in dumped]
-    low, _, high = rest[0].partition("-")
-    wanted = range(int(low), int(high or low) + 1)
-    if not wanted or wanted[0] not in dumped or wanted[-1] not in dumped:
-        raise ConfigError(
-            f"explain.neurons: {text!r}: {component}:{layer} has the neurons "
-            + ", ".join(f"{piece.start}-{piece.stop - 1}" for piece in plan.capture.pieces(component))
+def _chosen_or_none(plan: Plan, choice: Choice) -> list[NeuronTask]:
+    try:
+        return chosen_tasks(plan, 1, 1, choice, "")
+    except ConfigError:  # settings of another dump
+        return []
+
+
+def _inside(task: NeuronTask, pieces: Sequence[tuple[int, int]]) -> list[int]:
+    return [n for first, stop in pieces for n in range(max(first, task.first), min(stop, task.stop))]
+
+
+def _check(plan: Plan, pieces: Pieces, key: str) -> None:
+    for (component, layer), of_layer in pieces.items():
+        if (component, layer) not in plan.capture.targets:
+            there = ", ".join(f"{name}:{number}" for name, number in plan.capture.targets)
+            raise ConfigError(f"{key}: {component}:{layer} was not dumped; there are {there}")
+        kept = plan.capture.pieces(component)
+        for first, stop in of_layer:
+            if (first, stop) != WHOLE and not any(first in piece and stop - 1 in piece for piece in kept):
+                (place,) = place_texts({(component, layer): ((first, stop),)})
+                there = ", ".join(f"{piece[0]}-{piece[-1]}" for piece in kept)
+                raise ConfigError(f"{key}: {place} was not dumped; {component} has neurons {there}")
+
+
+def places_from_sql(store: Store, sql: str, model: str) -> tuple[str, ...]:
+    """The places of the neurons that a user's query gives: its columns ``component``, ``layer`` and ``neuron``.
+
+    Where it has a column ``model``, rows of other models are left out. Raises :class:`QueryError` for a query that may
+    not run or fails, that lacks a column, or that gives no neuron.
+    """
+    answer = io.BytesIO()
+    run_user_sql(store, sql, answer, output_format="json")
+    rows: list[dict[str, Any]] = json.loads(answer.getvalue())
+    missing = [name for name in ("component", "layer", "neuron") if rows and name not in rows[0]]
+    if missing:
+        raise QueryError(
+            f"--from-sql: the query has no column {missing[0]!r}; begin it with SELECT component, layer, neuron"
         )
-    return [(target, Chosen(neuron, sign)) for neuron in dumped if neuron in wanted]
-
-
-def _best(plan: Plan, store: Store, settings: ExplainConfig) -> list[tuple[Target, Chosen]]:
-    """The ``top`` neurons of every concept by ``method``."""
-    files = store.files("rankings", plan.run_id)
-    columns = ["component", "layer", "neuron", "method", "rank", "sign", "score"]
-    rows = store.read_table(files, columns).to_pydict() if files else {name: [] for name in columns}
-    found = [
-        ((component, layer), Chosen(neuron, sign))
-        for component, layer, neuron, method, rank, sign, score in zip(*(rows[name] for name in columns), strict=True)
-        if method == settings.method and rank <= settings.top and score is not None
-    ]
-    if not found:
-        raise ConfigError(
-            f"explain: run {plan.run_id} has no rankings by {settings.method} to choose neurons by; name some with "
-            f"--neurons, or rank them first: neuronmill search --store {shlex.quote(store.url)} --model {plan.model}"
-        )
-    return found
+    kept = [row for row in rows if row.get("model", model) == model]
+    if not kept:
+        others = " of this model" if rows else ""
+        raise QueryError(f"--from-sql: the query gives no neuron{others}; try it with `neuronmill sql`")
+    try:
+        return place_texts(place_pieces(f"{row['component']}:{row['layer']}:{row['neuron']}" for row in kept))
+    except ValueError as error:
+        raise QueryError(f"--from-sql: {error}") from error

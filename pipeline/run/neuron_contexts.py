@@ -20,9 +20,9 @@ from pipeline.run.fold import (
     ShardCache,
     fold_tasks,
     kernel_threads,
-    neuron_tasks,
     require_dump,
 )
+from pipeline.run.neuron_choice import chosen_tasks
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.records import concat_run_table, write_run_record
@@ -166,7 +166,7 @@ class ContextsWorker:
             "model": [plan.model] * n,
             "component": [task.component] * n,
             "layer": np.full(n, task.layer, np.int32),
-            "neuron": (entries.neuron + task.first).astype(np.int32),
+            "neuron": np.array(task.neurons, np.int32)[entries.neuron],
             **entries.columns(),
         }
 
@@ -246,22 +246,32 @@ class Entries:
 def contexts_stage(plan: Plan) -> str:
     """Stage name of the receipts of the parts, and key of the whole table's."""
     settings = plan.config.contexts
-    digest = fingerprint(kind="contexts", version=VERSION, k=settings.k, window=settings.window)
+    chosen = {} if settings.neurons == "all" else {"neurons": settings.canonical_neurons}
+    digest = fingerprint(kind="contexts", version=VERSION, k=settings.k, window=settings.window, **chosen)
     return f"contexts-{plan.run_id}-{digest[:8]}"
 
 
 def contexts(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
-    """Fill ``contexts`` for the run (replacing earlier ones of it); returns the number of neurons."""
+    """Fill ``contexts`` for the run (replacing earlier ones of it); returns the number of neurons.
+
+    Contexts of other settings stay in the store, and are shown at once when they are asked for again. Raises
+    :class:`ConfigError` for neurons that the dump does not have.
+    """
     require_dump(plan, store)
     settings = plan.config.contexts
     stage = contexts_stage(plan)
     longest = max(shard.n_rows for shard in plan.shards)
     per_neuron = 16 * longest + 2 * settings.k * (2 * settings.window + 1) * 64
-    tasks = neuron_tasks(plan, per_neuron, plan.config.executor.memory_mb, lambda *_: True)
+    memory_mb = plan.config.executor.memory_mb
+    tasks = chosen_tasks(plan, per_neuron, memory_mb, settings.neurons, "contexts.neurons")
+    before = store.files("contexts", plan.run_id)
     job = FoldJob(store.url, plan, stage, ContextsWorker)
     receipts = fold_tasks("contexts", stage, store, executor, progress, job, tasks)
     concat_run_table(store, plan, "contexts", stage, receipts)
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in tasks)
-    progress.finish(f"{2 * settings.k} contexts for each of {counted(n_neurons, 'neuron')}")
+    summary = f"{2 * settings.k} contexts for each of {counted(n_neurons, 'neuron')}"
+    if settings.neurons != "all" and before and before != store.files("contexts", plan.run_id):
+        summary += ", shown in place of earlier ones; those are kept: the same command as then shows them again"
+    progress.finish(summary)
     return n_neurons

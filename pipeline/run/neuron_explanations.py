@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.extract.row_sample import is_drawn
+from pipeline.run.explained_neurons import Chosen, ChosenTask, Target, chosen_neurons, chosen_tasks
 from pipeline.run.fold import ActivationFold, Batch, fold_tasks, kernel_threads, require_dump
 from pipeline.run.labelling import ConceptSet, label, planned_concepts
-from pipeline.run.neuron_choice import Chosen, ChosenTask, Target, chosen_neurons, chosen_tasks
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.ranking_table import capture_params

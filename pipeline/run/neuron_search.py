@@ -178,7 +178,7 @@ def _job(
         rows=[rule.unit, rule.pooling, rule.shuffle],
         cuts=cuts | {"round_to": search.round_to} if kind == "thresholds" else {},
     )
-    stage = f"search-{kind}-{plan.run_id}-{digest[:12]}"
+    stage = f"search-{plan.run_id}-{kind}-{digest[:12]}"
     return SearchJob(store.url, plan, kind, stage, concept_set.stage, rule, tuple(names), splits, positives.n_rows)
 
 

@@ -11,6 +11,8 @@ from schemas.config import Config
 from schemas.errors import StoreLocationError
 
 _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"}
+#: Results that `neuronmill run` does not make.
+_OPTIONAL = {"words": "top_words"}
 
 
 def overview(plan: Plan, store: Store) -> list[str]:
@@ -20,7 +22,7 @@ def overview(plan: Plan, store: Store) -> list[str]:
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {human_bytes(n_bytes)}" if missing else "all done"
     tables = _TABLES | ({} if plan.config.explain is None else {"explain": "explanations"})
-    done = [stage for stage, table in tables.items() if store.files(table, plan.run_id)]
+    done = [stage for stage, table in (tables | _OPTIONAL).items() if store.files(table, plan.run_id)]
     left = [stage for stage in tables if stage not in done]
     sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
     return [

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pipeline.run.dump_files import compact_stage, dump_stage, finished_shards, shown_shards
 from pipeline.run.failures import Failure
 from pipeline.run.labelling import planned_concepts
+from pipeline.run.neuron_choice import n_chosen
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.pace import Pace, pace
 from pipeline.run.plan_record import Plan
@@ -133,7 +134,10 @@ class _RunReader:
         planned = StageStatus("plan", len(plan.shards), len(plan.shards), "shards", True, n_rows=plan.n_rows)
         labelled = self._shards("label", concepts.stage, set(self._keys(concepts.stage)))
         stats, contexts, search = statistics_stage(plan), contexts_stage(plan), self._latest_search()
-        ranked = f"{concepts.id}-{search.rpartition('-')[2]}-"
+        chosen = n_chosen(plan, plan.config.contexts.neurons)
+        is_ranked = any(
+            key.startswith(f"{concepts.id}-") and f"-{search.rpartition('-')[2]}-" in key for key in self._rankings()
+        )
         return RunStatus(
             plan.run_id,
             plan.model,
@@ -142,8 +146,8 @@ class _RunReader:
                 labelled,
                 self._dump(),
                 self._neurons("stats", stats, stats in self._keys(f"neuron_stats-{plan.run_id}")),
-                self._neurons("search", search, any(key.startswith(ranked) for key in self._rankings())),
-                self._neurons("contexts", contexts, contexts in self._keys(f"contexts-{plan.run_id}")),
+                self._neurons("search", search, is_ranked),
+                self._neurons("contexts", contexts, contexts in self._keys(f"contexts-{plan.run_id}"), chosen),
             ),
         )
 
@@ -151,7 +155,7 @@ class _RunReader:
         return self.listing.get(stage, {})
 
     def _rankings(self) -> list[str]:
-        """Keys of all tables of rankings made, ``<concept set>-<search>-<keep>``."""
+        """Keys of all tables of rankings made, ``<concept set>-<fold>-…-<settings>``."""
         return list(self._keys(f"rankings-{self.plan.run_id}"))
 
     def _failed(self, stage: str, finished: Collection[str]) -> tuple[Failure, ...]:
@@ -177,11 +181,12 @@ class _RunReader:
         failed = self._failed(stage, finished)
         return StageStatus(name, n_done, len(rows), "shards", is_complete, speed, n_rows, left, failed, sample)
 
-    def _neurons(self, name: str, stage: str, is_made: bool) -> StageStatus:
-        """A fold: its receipts are of ranges of neurons, which their keys name; at its end a table is made."""
+    def _neurons(self, name: str, stage: str, is_made: bool, n_neurons: int | None = None) -> StageStatus:
+        """A fold (of all neurons or ``n_neurons``): its receipts' keys tell how many; at its end a table is made."""
         times, capture = self._keys(stage), self.plan.capture
         sizes = {key: _n_neurons(key) for key in times}
-        done, total = sum(sizes.values()), sum(capture.n_neurons(component) for component, _ in capture.targets)
+        every = sum(capture.n_neurons(component) for component, _ in capture.targets)
+        done, total = sum(sizes.values()), every if n_neurons is None else n_neurons
         if is_made:  # a search may be of some layers only
             total = done
         pieces = [(at, sizes[key]) for key, at in times.items() if at is not None]
@@ -191,7 +196,7 @@ class _RunReader:
         return StageStatus(name, done, total, "neurons", is_made, speed, None, left, failed)
 
     def _latest_search(self) -> str:
-        """Stage of the search worked on last; "" if that was of other concepts than the plan's are now."""
+        """Stage of the search's fold worked on last; "" if that was of other concepts than the plan's are now."""
         stages = [stage for stage in self.listing if stage.startswith(f"search-{self.plan.run_id}-")]
         latest = max(stages, key=lambda stage: max(at or 0 for at in self.listing[stage].values()), default="")
         digest = latest.rpartition("-")[2]

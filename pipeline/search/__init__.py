@@ -3,9 +3,10 @@
 On arrays, with X (T, N) and Y (T, C): ``average_precision(X, Y)``, ``auroc``, ``iou``, ``best_iou``, ``f1``,
 ``mutual_information``, ``mean_diff``, ``probeless``, ``selectivity``, ``cohen_d``, ``welch_t``, ``pearson``.
 ``explain(X, Y, names)`` finds the best formula over concepts for each neuron.
-On states: ``score_block``, ``score_means`` and ``TopNeurons``.
+On states: ``score_block``, ``score_means`` and ``TopNeurons``. On finished rankings: ``compare_rankings``.
 """
 
+from pipeline.search.agreement import Agreement, compare_rankings
 from pipeline.search.array_explain import explain
 from pipeline.search.array_search import (
     auroc,
@@ -33,6 +34,7 @@ from pipeline.search.sweep import CutRule
 
 __all__ = [
     "METHODS",
+    "Agreement",
     "BlockScores",
     "CutRule",
     "Explanation",
@@ -44,6 +46,7 @@ __all__ = [
     "benjamini_hochberg",
     "best_iou",
     "cohen_d",
+    "compare_rankings",
     "explain",
     "f1",
     "iou",

@@ -13,6 +13,7 @@ from pipeline.stats.moments import Moments
 from pipeline.stats.neuron_stats import neuron_statistics
 from pipeline.stats.top_rows import ExtremeRows, TopRows
 from pipeline.stats.value_histogram import ValueHistogram
+from pipeline.stats.word_moments import WordMoments, WordRows, shrunken_means
 
 __all__ = [
     "ConceptHistogram",
@@ -22,9 +23,12 @@ __all__ = [
     "Moments",
     "TopRows",
     "ValueHistogram",
+    "WordMoments",
+    "WordRows",
     "bits_to_float32",
     "decode_codes",
     "encode_codes",
     "neuron_statistics",
     "round_to_bits",
+    "shrunken_means",
 ]

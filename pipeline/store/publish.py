@@ -46,6 +46,7 @@ _COPIED = {
     "neuron_stats": "run_id, model, component, layer, neuron",
     "contexts": "run_id, model, component, layer, neuron, tail, rank",
     "explanations": "run_id, model, component, layer, neuron, sign",
+    "top_words": "run_id, model, component, layer, neuron, tail, rank",
     "concepts": "concept, label_on, n_rows, definition",
     "runs": "run_id",
     "shards": "run_id, shard",

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, BinaryIO, Literal
 
@@ -31,6 +31,12 @@ def write_result(reader: pa.RecordBatchReader, sink: BinaryIO, output_format: Fo
         "parquet": _write_parquet,
     }
     return writers[output_format](reader, sink)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, sink: BinaryIO, output_format: Format) -> int:
+    """Write rows that were made here, one mapping each, with exactly ``schema``; returns how many there were."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    return write_result(table.to_reader(), sink, output_format)
 
 
 def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

@@ -14,17 +14,10 @@ from pipeline.store.paths import RECEIPTS
 from pipeline.store.receipts import Receipt
 
 _TABLES = (
-    "labels-",
-    "concepts-",
-    "neuron_stats-",
-    "rankings-",
-    "layer_bests-",
-    "null_checks-",
-    "explanations-",
-    "runs-",
-    "shards-",
+    *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
+    *("explanations-", "runs-", "shards-"),
 )
-_PARTS = ("stats-", "search-", "explain-")
+_PARTS = ("stats-", "search-", "words-", "explain-")
 
 
 def superseded_receipts(

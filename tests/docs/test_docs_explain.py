@@ -7,7 +7,7 @@ from markdown_pages import ROOT, blocks
 
 
 def test_explain_as_documented(capsys):
-    snippet, _ = blocks(ROOT / "docs" / "researcher.md", "python")
+    snippet = next(block for block in blocks(ROOT / "docs" / "researcher.md", "python") if "import explain" in block)
     concepts = np.random.default_rng(0).random((1000, 3)) < 0.3
     x = (concepts[:, [0]] & ~concepts[:, [1]]) + 0.0
     inputs = {

@@ -44,6 +44,7 @@ DATA_FOLDERS = (
     "rankings",
     "layer_bests",
     "contexts",
+    "top_words",
     "concepts",
 )
 _WORDS = {

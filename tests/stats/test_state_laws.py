@@ -19,6 +19,8 @@ from pipeline.stats import (
     Moments,
     TopRows,
     ValueHistogram,
+    WordMoments,
+    WordRows,
     encode_codes,
     neuron_statistics,
 )
@@ -56,6 +58,12 @@ def histogram_answers(state: ConceptHistogram) -> dict[str, np.ndarray]:
     return {"total": state.total, "n_pos": state.n_pos, **{str(c): state.finalize(c) for c in range(C)}}
 
 
+def words_of(batch: Batch) -> WordRows:
+    """One word a row, of seven types and others; the row id decides the type, so cuts do not change it."""
+    types = batch.row_ids % 9 - 2
+    return WordRows.of(np.where(types < -1, -1, np.arange(len(types))), types)
+
+
 CASES = {
     "moments": Case(lambda: Moments.empty(N), lambda s, b, t: s.update(b.values, t), lambda s: s.finalize(0.1), 1e-9),
     "concept_moments": Case(
@@ -87,6 +95,12 @@ CASES = {
         lambda: TopRows.empty(N, 7),
         lambda s, b, t: s.update(b.values, b.row_ids, t),
         lambda s: s.finalize()._asdict(),
+    ),
+    "word_moments": Case(
+        lambda: WordMoments.empty(N, 8),  # the last type never occurs
+        lambda s, b, t: s.update(b.values, words_of(b), t),
+        lambda s: s.finalize()._asdict(),
+        1e-9,
     ),
 }
 

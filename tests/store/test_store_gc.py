@@ -178,6 +178,9 @@ def test_which_analyses_are_superseded() -> None:
         _receipt("rankings-run", "set-abc-100", "rankings/new"),
         _receipt("contexts-run-new", "mlp", "states/3"),
         _receipt("contexts-run", "contexts-run-new", "contexts/new"),
+        _receipt("words-run-new", "mlp", "states/8"),
+        _receipt("words-run-new", "vocabulary", "states/9"),
+        _receipt("top_words-run", "words-run-new", "top_words/new"),
         _receipt("labels-live", "shard-00000", "labels/live"),
         _receipt("search-run-live", "mlp", "states/4"),
     ]
@@ -189,9 +192,11 @@ def test_which_analyses_are_superseded() -> None:
         _receipt("rankings-run", "set-abc-5", "rankings/older"),
         _receipt("contexts-run-old", "mlp", "states/7"),
         _receipt("contexts-run", "contexts-run-old", "contexts/old"),
+        _receipt("words-run-old", "mlp", "states/10"),
+        _receipt("top_words-run", "words-run-old", "top_words/old"),
         _receipt("labels-old", "shard-00000", "labels/old"),
     ]
-    referred = {"words/shard-00000.parquet", "neuron_stats/new", "rankings/new", "contexts/new"}
+    referred = {"words/shard-00000.parquet", "neuron_stats/new", "rankings/new", "contexts/new", "top_words/new"}
     live = frozenset({"labels-live", "search-run-live"})
     assert superseded_receipts(dict(shown + old), referred, live) == {path for path, _ in old}
 

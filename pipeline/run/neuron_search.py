@@ -105,7 +105,7 @@ def _fold(plan: Plan, store: Store, executor: Executor, progress: Progress, what
     receipts: dict[Kind, list[Receipt]] = {}
     for kind, job in what.jobs.items():
         folds[kind] = _tasks(plan, job)
-        stage = f"search by {kind}" + (", shuffled" if job.rule.shuffle is not None else "")
+        stage = "search" if job.rule.shuffle is None else "search of shuffled labels"
         receipts[kind] = fold_tasks(stage, job.stage, store, executor, progress, job, folds[kind])
     return list(_rankings(plan, store, what, folds, receipts))
 

@@ -50,6 +50,7 @@ READING = {
     "compact --dry-run": ["compact", "--dry-run"],
     "publish": ["publish"],
     "publish --dry-run": ["publish", "--dry-run"],
+    "agree": ["agree", "--k", "5"],
     **{f"{stage} again": [stage] for stage in STAGES[:-1]},
     "search --dry-run": ["search", "--dry-run"],
 }
@@ -65,7 +66,9 @@ REWRITING = {
     "gc --superseded": ["gc", "--superseded", "--keep-snapshots", "1", *NOW],
     "gc again": ["gc", "--superseded", "--keep-snapshots", "1", *NOW],
     "verify without the short files": ["verify"],
-    "search in what is left": ["search", "--keep", "3"],
+    "search in what is left": ["search", "--keep", "3", "--null"],
+    "explain": ["explain", "--length", "2"],
+    "words": ["words", "--min-count", "2"],
     "publish what is left": ["publish"],
     "gc of the search before": ["gc", "--superseded", "--keep-snapshots", "1", *NOW],
     "status after cleaning": STATUS,

@@ -78,7 +78,8 @@ DAMAGES = {
     "runs/*/*.parquet": unlink,
     "shards/*/*.parquet": flip,
     "states/*/stats-*/mlp-001-*.parquet": flip,
-    "states/*/search-*/resid-000-*.npz": cut,
+    "states/*/search-*-thresholds-*/resid-000-*.npz": cut,
+    "states/*/search-*-means-*/mlp-002-*.npz": flip,
     "states/*/contexts-*/resid-002-*.parquet": unlink,
 }
 

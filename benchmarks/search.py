@@ -54,12 +54,14 @@ def random_concepts(n_rows: int, n_concepts: int, seed: int = 1) -> LabelMatrix:
     return LabelMatrix.from_pairs(np.concatenate(rows), concepts, n_rows, n_concepts)
 
 
-def by_thresholds(shards: Shards, threads: int) -> BlockScores:
+def by_thresholds(shards: Shards, codes: NDArray[np.uint16], threads: int) -> BlockScores:
+    """``codes``: memory for those of a shard, as a reader's memory is used again from shard to shard."""
     labels = shards[0][1]
     expected = np.sum([labels.counts for _, labels in shards], axis=0)
     state = ConceptHistogram.empty(len(shards[0][0]), labels.n_concepts, expected_positives=expected)
     for bits, labels in shards:
-        state.update(encode_codes(bits.view(np.uint16), "float16"), labels, threads)
+        made = codes[: bits.size].reshape(bits.shape)
+        state.update(encode_codes(bits.view(np.uint16), "float16", made, threads), labels, threads)
     return score_block(state, threads=threads)
 
 
@@ -138,6 +140,7 @@ def main() -> None:
         part = np.ascontiguousarray(values[:, rows])
         shards.append((part, labels.select_rows(mask)))
         wide.append((part.astype(np.float32), shards[-1][1]))
+    scratch = np.empty(max(part.size for part, _ in shards), np.uint16)
     codes = encode_codes(values.view(np.uint16), "float16")
     few = values[: options.torch_neurons].astype(np.float32)
     sparse = scipy.sparse.csc_array(
@@ -145,9 +148,9 @@ def main() -> None:
     ).T.tocsr()
     dense = np.ascontiguousarray(values.T.astype(np.float32))
     n_pairs = options.neurons * options.concepts
-    scores = by_thresholds(shards, options.threads)
+    scores = by_thresholds(shards, scratch, options.threads)
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "thresholds": (lambda: by_thresholds(shards, options.threads), n_pairs),
+        "thresholds": (lambda: by_thresholds(shards, scratch, options.threads), n_pairs),
         "means": (lambda: by_means(wide, options.threads), n_pairs),
         "torch": (lambda: by_torch(few, labels), len(few) * options.concepts),
         "scipy": (lambda: sparse @ dense, n_pairs),

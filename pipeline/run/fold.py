@@ -181,9 +181,10 @@ class Batch:
     selected: npt.NDArray[np.int64]
     dtype: str
 
-    def codes(self) -> npt.NDArray[np.uint16]:
-        """Order-preserving codes of 16-bit values, (n, T)."""
-        return encode_codes(self.bits.view(np.uint16), self.dtype)
+    def codes(self, threads: int = 1) -> npt.NDArray[np.uint16]:
+        """Order-preserving codes of 16-bit values, (n, T), in place of the bits: they cannot be had afterwards."""
+        bits = self.bits.view(np.uint16)
+        return encode_codes(bits, self.dtype, out=bits, threads=threads)
 
     def values(self) -> npt.NDArray[np.float32]:
         """Values as float32, (n, T)."""

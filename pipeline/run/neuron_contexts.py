@@ -135,7 +135,7 @@ class ContextsWorker:
             if batch.dtype == "float32":
                 state.update(batch.values(), row_ids, self.threads)
             else:
-                state.update_codes(batch.codes(), row_ids, batch.dtype, self.threads)
+                state.update_codes(batch.codes(self.threads), row_ids, batch.dtype, self.threads)
         entries = Entries.of(state.finalize())
         for shard, chosen in self._by_shard(entries):
             text = self.text[shard]

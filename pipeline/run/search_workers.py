@@ -98,11 +98,11 @@ class SearchFold:
         rule, dtype = self.job.rule, self.code_dtype
         if rule.is_float32(self.job.plan.capture.value_dtype):
             for values, labels in self.values(task):
-                yield encode_codes(round_to_bits(values, dtype), dtype), labels
+                yield encode_codes(round_to_bits(values, dtype), dtype, threads=self.threads), labels
             return
         for batch in self.fold.batches(task):
             labels = self.labels[batch.shard]
-            yield rule.pool(batch.codes(), labels.starts), labels
+            yield rule.pool(batch.codes(self.threads), labels.starts), labels
 
     @property
     def code_dtype(self) -> str:

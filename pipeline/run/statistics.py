@@ -67,7 +67,7 @@ class StatsWorker:
         """Everything from the histogram of all 65,536 codes, which is the sorted column."""
         histogram = ValueHistogram.empty(len(task.neurons), self.plan.capture.value_dtype)
         for batch in self.fold.batches(task):
-            histogram.update(batch.codes(), self.threads)
+            histogram.update(batch.codes(self.threads), self.threads)
         return nullable(neuron_statistics(None, histogram, self.plan.config.stats.eps, self.threads))
 
     def _float32(self, task: NeuronTask) -> dict[str, Any]:

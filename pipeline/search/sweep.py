@@ -155,14 +155,13 @@ def _best_bins(results: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _cuts(total: NDArray[np.int64], axis: NDArray[np.float64], rule: CutRule, threads: int) -> Cuts:
     """Cuts of counts ``total`` (N, B) over ascending values ``axis`` (B,)."""
-    edges = histogram_quantiles(total, axis, rule.levels(), threads=threads).T
-    if rule.threshold is not None:
-        strict = np.tile([rule.threshold, -rule.threshold], (len(total), 1)) + 0.0
-        return Cuts(strict, np.ascontiguousarray(edges))
     level = np.array([1 - rule.alpha])
-    upper = histogram_quantiles(total, axis, level, threads=threads)[0]
+    quantiles = histogram_quantiles(total, axis, np.append(level, rule.levels()), threads=threads)
+    edges = np.ascontiguousarray(quantiles[1:].T)
+    if rule.threshold is not None:
+        return Cuts(np.tile([rule.threshold, -rule.threshold], (len(total), 1)) + 0.0, edges)
     lower = -histogram_quantiles(total, axis, level, negated=True, threads=threads)[0] + 0.0
-    return Cuts(np.stack([upper, lower], axis=1), np.ascontiguousarray(edges))
+    return Cuts(np.stack([quantiles[0], lower], axis=1), edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

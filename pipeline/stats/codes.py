@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import kernel
+from pipeline.stats.threads import over_neurons
 from schemas.errors import ActivationError, UsageError
 
 #: Number of codes B.
@@ -31,21 +33,31 @@ def check_half_dtype(dtype: str) -> HalfDtype:
     )
 
 
-def encode_codes(bits: NDArray[np.uint16], dtype: str) -> NDArray[np.uint16]:
+def encode_codes(
+    bits: NDArray[np.uint16], dtype: str, out: NDArray[np.uint16] | None = None, threads: int = 1
+) -> NDArray[np.uint16]:
     """Codes of stored values, same shape; ``bits`` are the raw bits of ``dtype`` (float16 or bfloat16).
 
     Both dtypes keep sign, exponent and mantissa in this order, so one formula serves both. NaN is not expected (the
-    store refuses it) and gets the codes at either end.
+    store refuses it) and gets the codes at either end. Into ``out``, which may be ``bits`` itself, if it is given.
     """
     check_half_dtype(dtype)
     if bits.dtype != np.uint16:
         raise UsageError(f"bits must be uint16 (the raw bits of {dtype}), not {bits.dtype}; view the array as uint16")
-    flip = (bits.view(np.int16) >> 15).view(np.uint16)  # 0xFFFF where negative
-    flip |= np.uint16(0x8000)
-    codes = np.bitwise_xor(bits, flip, out=flip)
-    # −0.0 would be 0x7FFF, just below +0.0; adding the comparison lifts it, without a temporary index list.
-    codes += codes == np.uint16(0x7FFF)
+    codes = np.empty(bits.shape, np.uint16) if out is None else out
+    if codes.shape != bits.shape or not codes.flags.c_contiguous:
+        raise UsageError(f"out must be C-contiguous and of shape {bits.shape}")
+    given, made = np.ascontiguousarray(bits).reshape(-1), codes.reshape(-1)
+    over_neurons(lambda first, last: _encode(given[first:last], made[first:last]), len(given), threads)
     return codes
+
+
+@kernel
+def _encode(bits: NDArray[np.uint16], codes: NDArray[np.uint16]) -> None:
+    for place in range(len(bits)):
+        found = bits[place]
+        code = np.uint16(~found) if found & 0x8000 else np.uint16(found | 0x8000)
+        codes[place] = np.uint16(0x8000) if code == 0x7FFF else code  # −0.0, just below +0.0
 
 
 def decode_codes(codes: NDArray[np.uint16], dtype: str) -> NDArray[np.float64]:

@@ -76,3 +76,14 @@ def test_float32_has_no_codes():
         encode_codes(ALL_BITS, "float32")
     with pytest.raises(UsageError, match="uint16"):
         encode_codes(ALL_BITS.astype(np.int32), "float16")
+
+
+def test_codes_take_the_place_of_the_bits():
+    values = np.random.default_rng(0).standard_normal((5, 300)).astype(np.float16)
+    expected = encode_codes(values.view(np.uint16), "float16")
+    bits = values.view(np.uint16).copy()
+    assert encode_codes(bits, "float16", out=bits, threads=3) is bits
+    np.testing.assert_array_equal(bits, expected)
+    np.testing.assert_array_equal(encode_codes(values.T.view(np.uint16), "float16"), expected.T)
+    with pytest.raises(UsageError, match="out must be C-contiguous"):
+        encode_codes(bits, "float16", out=np.empty((5, 200), np.uint16))

@@ -46,6 +46,7 @@ from schemas.config import Config
 @label_on_option
 @round_to_option
 @click.option("--alpha", type=float, help="`iou`: the mask is the top share alpha of the rows; 0.005 by default.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where 16-bit values are counted; cpu by default.")
 @click.option("--null", "null", is_flag=True, help="Search shuffled labels too, into the table `null_checks`.")
 @click.option("--threshold", type=float, help="`iou`: the mask is x > THRESHOLD instead; 0 are the active rows.")
 def command(
@@ -63,6 +64,7 @@ def command(
     keep: str | None,
     alpha: float | None,
     threshold: float | None,
+    device: str | None,
     null: bool,
     label_on: str | None,
     round_to: str | None,
@@ -85,6 +87,7 @@ def command(
         "keep": int(keep) if keep and keep.isdecimal() else keep,
         "alpha": alpha,
         "threshold": threshold,
+        "device": device,
         "null": 0 if null else None,
         "round_to": round_to,
     }

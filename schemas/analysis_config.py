@@ -55,6 +55,8 @@ class SearchConfig(Section):
     """How `unit` pools; by default `last` to words and `max` to sentences."""
     round_to: Literal["float16", "bfloat16"] | None = None
     """Round float32 values to 16 bits for the methods by thresholds, named in `params`: faster than sorting them."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the methods by thresholds count 16-bit values; the last digits of a score depend on it."""
     null: int | None = None
     """Seed: search again with the labels shuffled inside each sentence, into the table `null_checks`."""
     min_positives: Annotated[int, Field(ge=1)] = 1

@@ -37,7 +37,7 @@ ALLOWED = {
 
 #: Third-party packages with one home: package → units (folders) or files that may import it.
 HOMES = {
-    "torch": ("pipeline/extract",),
+    "torch": ("pipeline/extract", "pipeline/search/device_sweep.py"),
     "transformers": ("pipeline/extract",),
     "safetensors": ("pipeline/extract",),
     "ray": ("pipeline/run/ray_executor.py",),

@@ -176,7 +176,7 @@ def _job(
         labels=concept_set.id,
         concepts=names,
         rows=[rule.unit, rule.pooling, rule.shuffle],
-        cuts=cuts | {"round_to": search.round_to} if kind == "thresholds" else {},
+        cuts=cuts | {"round_to": search.round_to, "device": search.device} if kind == "thresholds" else {},
     )
     stage = f"search-{plan.run_id}-{kind}-{digest[:12]}"
     return SearchJob(store.url, plan, kind, stage, concept_set.stage, rule, tuple(names), splits, positives.n_rows)

@@ -58,6 +58,11 @@ class SearchJob:
         return CutRule(search.alpha, search.threshold, search.intervals)
 
     @property
+    def device(self) -> str:
+        """Where histograms are counted and swept."""
+        return self.plan.config.search.device
+
+    @property
     def is_sorted(self) -> bool:
         """Whether neurons are sorted: float32 values that are not to be rounded."""
         return self.rule.is_float32(self.plan.capture.value_dtype) and self.plan.config.search.round_to is None
@@ -151,7 +156,10 @@ class ThresholdWorker(SearchFold):
 
     def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
         """Leave the scores in the store."""
-        scores = self._sorted(task) if self.job.is_sorted else self._counted(task)
+        if self.job.is_sorted:
+            scores = self._sorted(task)
+        else:
+            scores = self._counted(task) if self.job.device == "cpu" else self._on_device(task)
         with self.store.staging() as staging:
             save_scores(staging.path(self.path(task)), scores)
             self.store.commit(staging, self.job.stage, task.key, {"attempt": attempt})
@@ -170,6 +178,22 @@ class ThresholdWorker(SearchFold):
         for split, state in states.items():
             self.check(task, split, state.n_pos)
         return score_block(states[job.selection], states.get("test"), rule=job.cuts, threads=self.threads)
+
+    def _on_device(self, task: NeuronTask) -> BlockScores:
+        """The same by torch."""
+        # torch takes seconds and half a gigabyte, which workers without a device have no use for
+        from pipeline.search.device_sweep import DeviceHistogram, device_cuts, device_sweep  # noqa: PLC0415
+
+        job, n = self.job, len(task.neurons)
+        states = {split: DeviceHistogram(n, len(job.concepts), self.code_dtype, job.device) for split in job.splits}
+        for codes, shard in self.codes(task):
+            for split, state in states.items():
+                state.update(of_split(codes, shard, split), shard.labels[split])
+        for split, state in states.items():
+            self.check(task, split, state.n_pos)
+        train = device_sweep(states[job.selection], device_cuts(states[job.selection], job.cuts))
+        test = device_sweep(states["test"], train.cuts) if "test" in states else None
+        return score_sweeps(train, test)
 
     def _sorted(self, task: NeuronTask) -> BlockScores:
         """From whole columns of float32, which have no short list of codes."""

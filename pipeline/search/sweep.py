@@ -79,13 +79,13 @@ class Sweep:
 
 def histogram_cuts(histogram: ConceptHistogram, rule: CutRule, threads: int = 1) -> Cuts:
     """The cuts of all rows of ``histogram``."""
-    return _cuts(histogram.total, code_values(histogram.dtype), rule, threads)
+    return cuts_of_counts(histogram.total, code_values(histogram.dtype), rule, threads)
 
 
 def sweep(histogram: ConceptHistogram, cuts: Cuts, threads: int = 1) -> Sweep:
     """Walk every (neuron, concept) of ``histogram`` once."""
     axis = code_values(histogram.dtype)
-    at = _Bins.of(axis, cuts, (histogram.n_neurons, histogram.n_concepts))
+    at = axis_bins(axis, cuts, (histogram.n_neurons, histogram.n_concepts))
     indptr, segments = histogram.segments_by_concept()
     results, ties = _empty(histogram.n_neurons, histogram.n_concepts)
 
@@ -130,10 +130,10 @@ def sweep_columns(
             axis = axis.astype(np.float64) + 0.0  # −0.0 and +0.0 are one value
             one = slice(neuron, neuron + 1)
             if not is_heldout:
-                found = _cuts(total[None], axis, rule, 1)
+                found = cuts_of_counts(total[None], axis, rule)
                 cuts.strict[one], cuts.edges[one] = found.strict, found.edges
             given = best[one] if is_heldout else None
-            at = _Bins.of(axis, Cuts(cuts.strict[one], cuts.edges[one], given), (1, labels.n_concepts))
+            at = axis_bins(axis, Cuts(cuts.strict[one], cuts.edges[one], given), (1, labels.n_concepts))
             k.sweep_ranks(
                 ranks, total, labels.indptr, labels.rows, at.strict, at.edges, at.is_heldout, at.best,
                 ties[one], results[one],
@@ -153,7 +153,7 @@ def _best_bins(results: NDArray[np.float64]) -> NDArray[np.int64]:
     return results[..., [k.BEST_BIN_POS, k.BEST_BIN_NEG]].astype(np.int64)
 
 
-def _cuts(total: NDArray[np.int64], axis: NDArray[np.float64], rule: CutRule, threads: int) -> Cuts:
+def cuts_of_counts(total: NDArray[np.int64], axis: NDArray[np.float64], rule: CutRule, threads: int = 1) -> Cuts:
     """Cuts of counts ``total`` (N, B) over ascending values ``axis`` (B,)."""
     level = np.array([1 - rule.alpha])
     quantiles = histogram_quantiles(total, axis, np.append(level, rule.levels()), threads=threads)
@@ -165,7 +165,7 @@ def _cuts(total: NDArray[np.int64], axis: NDArray[np.float64], rule: CutRule, th
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bins:
+class AxisBins:
     """:class:`Cuts` as bins of one axis, as the kernels take them."""
 
     strict: NDArray[np.int64]
@@ -173,17 +173,17 @@ class _Bins:
     best: NDArray[np.int64]
     is_heldout: bool
 
-    @classmethod
-    def of(cls, axis: NDArray[np.float64], cuts: Cuts, shape: tuple[int, int]) -> _Bins:
-        """``shape`` = (N, C)."""
-        upper, lower = cuts.strict.T
-        strict = np.stack([np.searchsorted(axis, upper, "right"), np.searchsorted(axis, lower, "left") - 1], axis=1)
-        inner = np.searchsorted(axis, cuts.edges, "left")
-        edges = np.pad(inner, ((0, 0), (1, 1)), constant_values=((0, 0), (0, len(axis))))
-        if cuts.best is None:
-            return cls(strict.astype(np.int64), edges.astype(np.int64), np.zeros((*shape, 2), np.int64), False)
-        best = np.stack(
-            [np.searchsorted(axis, cuts.best[..., 0], "left"), np.searchsorted(axis, cuts.best[..., 1], "right") - 1],
-            axis=-1,
-        )
-        return cls(strict.astype(np.int64), edges.astype(np.int64), best.astype(np.int64), True)
+
+def axis_bins(axis: NDArray[np.float64], cuts: Cuts, shape: tuple[int, int]) -> AxisBins:
+    """``cuts`` as bins of ascending values ``axis``; ``shape`` = (N, C)."""
+    upper, lower = cuts.strict.T
+    strict = np.stack([np.searchsorted(axis, upper, "right"), np.searchsorted(axis, lower, "left") - 1], axis=1)
+    inner = np.searchsorted(axis, cuts.edges, "left")
+    edges = np.pad(inner, ((0, 0), (1, 1)), constant_values=((0, 0), (0, len(axis))))
+    if cuts.best is None:
+        return AxisBins(strict.astype(np.int64), edges.astype(np.int64), np.zeros((*shape, 2), np.int64), False)
+    best = np.stack(
+        [np.searchsorted(axis, cuts.best[..., 0], "left"), np.searchsorted(axis, cuts.best[..., 1], "right") - 1],
+        axis=-1,
+    )
+    return AxisBins(strict.astype(np.int64), edges.astype(np.int64), best.astype(np.int64), True)

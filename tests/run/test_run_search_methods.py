@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import torch
 from sklearn.metrics import average_precision_score
 from tiny_run import Finished, tables
 
@@ -21,9 +22,10 @@ from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
 from pipeline.run.progress import Silent
 from pipeline.run.search_rows import RowRule, SplitLabels
+from pipeline.run.search_workers import SearchJob
 from pipeline.store.store import Store
 from schemas.analysis_config import METHODS
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, IncompleteError
 
 FIELDS = "component, layer, neuron, concept, method, score, sign, threshold, heldout_score, n_rows, n_pos, unit, params"
 
@@ -214,3 +216,18 @@ def test_the_null_beside_the_scores(searchable: Finished) -> None:
     assert null_checks(searchable).empty
     with pytest.raises(ConfigError, match=r"search\.null"):
         searched(searchable, unit="sentence", null=0)
+
+
+def test_scores_of_a_device_are_those_of_the_kernels(
+    searchable: Finished, everything: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch, on the processor where there is no other device."""
+    if torch.cuda.is_available():
+        found = searched(searchable, methods=("ap", "iou", "mi"), device="cuda")
+    else:
+        with pytest.raises(IncompleteError, match=r"search\.device: there is no CUDA device here"):
+            searched(searchable, methods=("ap",), device="cuda", alpha=0.01)
+        monkeypatch.setattr(SearchJob, "device", "cpu:0")
+        found = searched(searchable, methods=("ap", "iou", "mi"), device="cuda")
+    expected = everything[everything["method"].isin(["ap", "iou", "mi"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-12)

@@ -19,7 +19,7 @@ from schemas.amounts import counted
 @click.command()
 @store_option()
 @click.option("--concept", required=True, help="Name of the concept, such as upos=NUM.")
-@click.option("--method", help="Method of the ranking: ap, auroc, iou, best_iou or mean_diff; ap by default.")
+@click.option("--method", help="Method of the ranking, such as auroc; ap by default.")
 @model_option
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Neurons to show.")
 @click.option("--contexts", type=click.IntRange(min=0), default=3, show_default=True, help="Contexts per neuron.")

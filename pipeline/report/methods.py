@@ -30,10 +30,45 @@ _KNOWN: dict[str, tuple[str, str, tuple[float, float] | None]] = {
         "Overlap of the concept's rows with the rows above the threshold that makes it largest.",
         (0.0, 1.0),
     ),
+    "f1": (
+        "F1",
+        "F1 of the concept's rows and the rows above the threshold that makes it largest.",
+        (0.0, 1.0),
+    ),
+    "mi": (
+        "Mutual information",
+        "Share of the concept's entropy that the neuron's decile tells. Chance is 0.",
+        (0.0, 1.0),
+    ),
     "mean_diff": (
         "Mean difference",
         "|mean on the concept − mean off it|, on the scale of the activations: large for neurons with a large scale.",
         None,
+    ),
+    "probeless": (
+        "Probeless",
+        "Summed distances of the concept's mean from the means of the other classes of its label layer.",
+        None,
+    ),
+    "selectivity": (
+        "Selectivity",
+        "|mean on the concept − mean off it|, as a share of the neuron's range.",
+        (0.0, 1.0),
+    ),
+    "cohen_d": (
+        "Standardised difference",
+        "|mean on the concept − mean off it|, in pooled standard deviations.",
+        None,
+    ),
+    "welch_t": (
+        "Welch's t",
+        "|mean on the concept − mean off it|, in standard errors: large for concepts with many rows.",
+        None,
+    ),
+    "pearson": (
+        "Correlation",
+        "Correlation of the neuron with the concept's indicator.",
+        (0.0, 1.0),
     ),
 }
 

@@ -7,7 +7,18 @@ import sys
 
 
 def main() -> None:
-    for name in ("encoding", "dump", "workers", "forecast", "readback", "verify", "search", "explain", "memory"):
+    for name in (
+        "encoding",
+        "dump",
+        "workers",
+        "forecast",
+        "readback",
+        "verify",
+        "search",
+        "search_store",
+        "explain",
+        "memory",
+    ):
         print(f"\n== benchmarks.{name}", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
 

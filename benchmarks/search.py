@@ -10,6 +10,7 @@ means         folding all shards and scoring by all methods that look at means
 torch         average precision of one sign by a batched sort, ties broken anyhow: sixteen neurons at a time
 scikit-learn  `average_precision_score`, one sign, on a sample of pairs, whose scores are compared
 scipy         the product of the sparse labels and the dense activations (float32), which every method by means needs
+device        as thresholds, on a GPU where there is one, codes made and copied there included
 limit         the codes of all rows counted once, and those of all positives read once, from where they are
 
 Kernels are compiled before the clock starts.
@@ -31,7 +32,9 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.inputs import show
 from pipeline.compiled import kernel
-from pipeline.search import BlockScores, score_block, score_means
+from pipeline.search import BlockScores, CutRule, score_block, score_means
+from pipeline.search.device_sweep import DeviceHistogram, device_cuts, device_sweep
+from pipeline.search.search_states import score_sweeps
 from pipeline.stats import ConceptHistogram, ConceptMoments, LabelMatrix, encode_codes
 from pipeline.stats.threads import over_neurons
 
@@ -63,6 +66,13 @@ def by_thresholds(shards: Shards, codes: NDArray[np.uint16], threads: int) -> Bl
         made = codes[: bits.size].reshape(bits.shape)
         state.update(encode_codes(bits.view(np.uint16), "float16", made, threads), labels, threads)
     return score_block(state, threads=threads)
+
+
+def by_device(shards: Shards) -> BlockScores:
+    state = DeviceHistogram(len(shards[0][0]), shards[0][1].n_concepts, "float16", "cuda")
+    for bits, labels in shards:
+        state.update(encode_codes(bits.view(np.uint16), "float16"), labels)
+    return score_sweeps(device_sweep(state, device_cuts(state, CutRule())))
 
 
 def by_means(shards: Shards, threads: int) -> BlockScores:
@@ -156,6 +166,8 @@ def main() -> None:
         "scipy": (lambda: sparse @ dense, n_pairs),
         "limit": (lambda: limit(codes, labels, options.threads), n_pairs),
     }
+    if torch.cuda.is_available():
+        ways["device"] = (lambda: by_device(shards), n_pairs)
     taken: dict[str, list[float]] = {name: [] for name in [*ways, "scikit-learn"]}
     for _ in range(options.rounds + 1):  # the first compiles, and its memory is new
         for name, (way, n) in ways.items():
@@ -176,6 +188,7 @@ def report(options: argparse.Namespace, seconds: dict[str, float], n_labels: int
         {
             "thresholds ÷ scikit-learn": f"{seconds['scikit-learn'] / thresholds:,.0f}",
             "thresholds ÷ torch": f"{seconds['torch'] / thresholds:,.0f}",
+            **({"device ÷ thresholds": f"{thresholds / seconds['device']:.1f}"} if "device" in seconds else {}),
             "thresholds, share of the limit": f"{seconds['limit'] / thresholds:.0%}",
             "means, times scipy's product": f"{seconds['means'] / seconds['scipy']:.2f}",
         }

@@ -5,20 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+NAMES = (
+    *("encoding", "dump", "workers", "forecast", "readback", "verify"),
+    *("search", "search_store", "explain", "memory"),
+)
+
 
 def main() -> None:
-    for name in (
-        "encoding",
-        "dump",
-        "workers",
-        "forecast",
-        "readback",
-        "verify",
-        "search",
-        "search_store",
-        "explain",
-        "memory",
-    ):
+    for name in NAMES:
         print(f"\n== benchmarks.{name}", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from pipeline.run.cores import usable_cores
 from pipeline.run.dump_files import Series, missing_shards
 from pipeline.run.failures import FailureLog
+from pipeline.run.heap import keep_freed_memory
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.series_reader import SeriesReader
@@ -182,9 +184,8 @@ class Batch:
     dtype: str
 
     def codes(self, threads: int = 1) -> npt.NDArray[np.uint16]:
-        """Order-preserving codes of 16-bit values, (n, T), in place of the bits: they cannot be had afterwards."""
-        bits = self.bits.view(np.uint16)
-        return encode_codes(bits, self.dtype, out=bits, threads=threads)
+        """Order-preserving codes of 16-bit values, (n, T)."""
+        return encode_codes(self.bits.view(np.uint16), self.dtype, threads=threads)
 
     def values(self) -> npt.NDArray[np.float32]:
         """Values as float32, (n, T)."""
@@ -213,6 +214,7 @@ class ActivationFold:
     """Reads a task's neurons shard by shard, reduced to rows of interest."""
 
     def __init__(self, store: Store, plan: Plan) -> None:
+        keep_freed_memory()
         self.store = store
         self.plan = plan
         self._reader = SeriesReader(store, plan)
@@ -223,12 +225,26 @@ class ActivationFold:
         return np.flatnonzero(rows["is_counted"].to_numpy())
 
     def batches(self, task: NeuronTask) -> Iterator[Batch]:
-        """The counted rows of every shard that has any, in shard order."""
-        for shard in self.plan.shards:
-            selected = self.counted[shard]
-            if len(selected):
-                bits: Values = self.read(task, shard).take(selected, axis=1)  # contiguous, unlike [:, selected]
-                yield Batch(shard, bits, selected, self.plan.capture.value_dtype)
+        """The counted rows of every shard that has any, in shard order; the next one is read meanwhile."""
+        with ThreadPoolExecutor(1, thread_name_prefix="fold-read") as ahead:
+            coming: Future[Batch] | None = None
+            for shard in self.plan.shards:
+                current, coming = coming, ahead.submit(self._batch, task, shard)
+                if current is not None and len(current.result().selected):
+                    yield current.result()
+            if coming is not None and len(coming.result().selected):
+                yield coming.result()
+
+    def _batch(self, task: NeuronTask, shard: ShardPlan) -> Batch:
+        """The counted rows of one shard."""
+        selected, dtype = self.counted[shard], self.plan.capture.value_dtype
+        if not len(selected):
+            none: Values = np.empty((len(task.neurons), 0), np.uint16)
+            return Batch(shard, none, selected, dtype)
+        bits = self.read(task, shard)
+        if len(selected) < shard.n_rows:
+            bits = bits.take(selected, axis=1)  # contiguous, unlike [:, selected]
+        return Batch(shard, bits if bits.flags.c_contiguous else bits.copy(), selected, dtype)
 
     def read(self, task: NeuronTask, shard: ShardPlan) -> Values:
         """All rows of one shard, (n, T) neuron-major bits (float32 for float32 stores)."""

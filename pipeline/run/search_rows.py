@@ -105,10 +105,10 @@ class SplitLabels:
         self.labels = store.receipts(labels)
         self.concepts = {name: index for index, name in enumerate(concepts)}
 
-    def splits(self, shard: ShardPlan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
+    def splits(self, shard: ShardPlan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
         """Numbers of one shard's counted rows, and the split that each is in."""
         rows, counted = self._rows(shard, ["split"])
-        return counted, np.asarray(rows["split"].to_pylist(), dtype=object)[counted]
+        return counted, _strings(rows["split"])[counted]
 
     def _rows(self, shard: ShardPlan, columns: list[str]) -> tuple[Any, npt.NDArray[np.int64]]:
         """These columns of one shard's rows, and the numbers of the counted ones."""
@@ -132,12 +132,13 @@ class SplitLabels:
         first = np.arange(len(counted)) if starts is None else starts
         every = LabelMatrix.from_pairs(row, index[kept], len(first), len(self.concepts))
         every = self.rule.shuffled(every, sentence[first])
-        split = np.asarray(rows["split"].to_pylist(), dtype=object)[counted[first]]
+        split = _strings(rows["split"])[counted[first]]
+        is_named = split != ""
         masks = {"train": split == "train", "test": split == "test", "all": np.ones(len(first), np.bool_)}
         return ShardLabels(
             {name: np.flatnonzero(mask) for name, mask in masks.items()},
             {name: every.select_rows(mask) for name, mask in masks.items()},
-            int(sum(name is not None for name in split)),
+            int(is_named.sum()),
             starts,
         )
 
@@ -152,6 +153,14 @@ class SplitLabels:
             raise IntegrityError(f"rows of a {self.rule.unit} do not stand together; `neuronmill verify` says where")
         is_first = np.diff(of, prepend=-2) != 0
         return np.flatnonzero(is_first), np.cumsum(is_first) - 1
+
+
+def _strings(column: Any) -> npt.NDArray[np.str_]:
+    """An Arrow column of few different strings; null is empty."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = np.array([*encoded.dictionary.to_pylist(), ""], np.str_)
+    indices: npt.NDArray[np.int64] = encoded.indices.fill_null(len(names) - 1).to_numpy()
+    return names[indices]
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,6 +98,15 @@ class SearchFold:
             labels = self.labels[batch.shard]
             yield self.job.rule.pool(batch.values(), labels.starts), labels
 
+    def stored(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[Any], ShardLabels]]:
+        """Values as they are stored, bits of 16 or float32; as float32 where pooling has to compare or add them."""
+        if self.job.rule.pooling in ("max", "mean") or self.job.plan.capture.value_dtype == "float32":
+            yield from self.values(task)
+            return
+        for batch in self.fold.batches(task):
+            labels = self.labels[batch.shard]
+            yield self.job.rule.pool(batch.bits.view(np.uint16), labels.starts), labels
+
     def codes(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[np.uint16], ShardLabels]]:
         """Order-preserving codes (n, U) and labels; rounded, where the values have none of their own."""
         rule, dtype = self.job.rule, self.code_dtype
@@ -139,10 +148,14 @@ class MeansWorker(SearchFold):
         job = self.job
         states = {split: ConceptMoments.empty(len(task.neurons), len(job.concepts)) for split in job.splits}
         n_rows = 0
-        for values, shard in self.values(task):
+        for values, shard in self.stored(task):
             n_rows += values.shape[1]
             for split, state in states.items():
-                state.update(of_split(values, shard, split), shard.labels[split], self.threads)
+                part, labels = of_split(values, shard, split), shard.labels[split]
+                if values.dtype == np.uint16:
+                    state.update_bits(part, job.plan.capture.value_dtype, labels, self.threads)
+                else:
+                    state.update(part, labels, self.threads)
         for split, state in states.items():
             self.check(task, split, state.n_pos)
         with self.store.staging() as staging:

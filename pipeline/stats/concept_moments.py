@@ -9,13 +9,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.stats.codes import bits_to_float32, check_half_dtype
 from pipeline.stats.label_matrix import LabelMatrix
-from pipeline.stats.moments_kernel import batch_moments
+from pipeline.stats.moments_kernel import BFLOAT16, FLOAT16, FLOATS, LANES, batch_moments
 from pipeline.stats.threads import over_neurons
-from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
+from pipeline.stats.value_block import check_codes, check_mergeable, check_rows, check_values, refuse_non_finite
 
 #: Share of a neuron's Σ(x − mean)² below which a difference of such sums is rounding.
 ROUNDING = 1e-12
+_DTYPES = {FLOAT16: "float16", BFLOAT16: "bfloat16"}
 
 
 @dataclass(slots=True, eq=False)
@@ -67,20 +69,32 @@ class ConceptMoments:
         Raises :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state
         is then unchanged.
         """
-        values = check_values(values, self.n_neurons)
+        return self._update(check_values(values, self.n_neurons), FLOATS, labels, threads)
+
+    def update_bits(
+        self, bits: NDArray[np.uint16], dtype: str, labels: LabelMatrix, threads: int = 1
+    ) -> ConceptMoments:
+        """:meth:`update` with raw 16-bit floats ``bits`` (N, T) of ``dtype``, float16 or bfloat16."""
+        kind = FLOAT16 if check_half_dtype(dtype) == "float16" else BFLOAT16
+        return self._update(check_codes(bits, self.n_neurons), kind, labels, threads)
+
+    def _update(self, values: NDArray[Any], kind: int, labels: LabelMatrix, threads: int) -> ConceptMoments:
         check_rows(values.shape[1], labels.n_rows, "labels")
+        tile_type = values.dtype if kind == FLOATS else np.dtype(np.float32)
         batch = ConceptMoments.empty(self.n_neurons, labels.n_concepts)
         batch.n_rows, batch.n_pos = labels.n_rows, labels.counts
         every_row = np.arange(labels.n_rows, dtype=np.int32)
 
         def work(first: int, last: int) -> None:
+            tile = np.empty((labels.n_rows, LANES), tile_type)
             batch_moments(
-                first, last, values, every_row, labels.indptr, labels.rows,
+                first, last, values, kind, tile, every_row, labels.indptr, labels.rows,
                 batch.mean_all, batch.m2_all, batch.min_all, batch.max_all, batch.mean, batch.m2,
             )  # fmt: skip
 
         over_neurons(work, self.n_neurons, threads)
-        refuse_non_finite(batch.mean_all, values)
+        if not np.isfinite(batch.mean_all).all():
+            refuse_non_finite(batch.mean_all, values if kind == FLOATS else bits_to_float32(values, _DTYPES[kind]))
         return self.merge(batch)
 
     def merge(self, other: ConceptMoments) -> ConceptMoments:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 #: Neurons of a tile: sixteen float32 fill a line of the cache.
 LANES = 16
+#: What the values of a batch are.
+FLOATS, FLOAT16, BFLOAT16 = 0, 1, 2
 
 
 @kernel
@@ -24,6 +26,8 @@ def batch_moments(
     first: int,
     last: int,
     values: NDArray[Any],
+    kind: int,
+    tile: NDArray[Any],
     every_row: NDArray[np.int32],
     indptr: NDArray[np.int64],
     rows: NDArray[np.int32],
@@ -36,14 +40,14 @@ def batch_moments(
 ) -> None:
     """Moments of neurons ``first`` … ``last`` − 1 of ``values`` (N, T), of all rows and of each concept's.
 
-    ``every_row`` (T,) counts from 0. Each mean is computed before the squares around it. Concepts without rows are left
-    as they are; a neuron with a value that is not finite gets a mean that is not.
+    ``kind`` says what the values are: :data:`FLOATS`, or raw bits of 16, :data:`FLOAT16` or :data:`BFLOAT16`. ``tile``
+    (T, 16) of floats is written over; ``every_row`` (T,) counts from 0. Each mean is computed before the squares around
+    it. Concepts without rows are left as they are; a neuron with a value that is not finite gets a mean that is not.
     """
-    tile = np.empty((values.shape[1], LANES), values.dtype)
     centre, sums = np.empty(LANES), np.empty(LANES)
     for start in range(first, last, LANES):
         n = min(LANES, last - start)
-        _fill(values, start, n, tile)
+        _fill(values, kind, start, n, tile)
         if len(tile):
             _range(tile, min_all[start : start + n], max_all[start : start + n])
             _moments(tile, every_row, centre, sums)
@@ -57,11 +61,28 @@ def batch_moments(
 
 
 @kernel
-def _fill(values: NDArray[Any], start: int, n: int, tile: NDArray[Any]) -> None:
-    """Neurons side by side; the last one again where there are fewer than lanes."""
+def _fill(values: NDArray[Any], kind: int, start: int, n: int, tile: NDArray[Any]) -> None:
+    """Neurons side by side, as floats; the last one again where there are fewer than lanes."""
     for row in range(len(tile)):
         for lane in range(LANES):
-            tile[row, lane] = values[start + min(lane, n - 1), row]
+            value = values[start + min(lane, n - 1), row]
+            if kind == FLOAT16:
+                tile[row, lane] = _of_float16(np.uint32(value))
+            elif kind == BFLOAT16:
+                tile[row, lane] = np.uint32(np.uint32(value) << 16).view(np.float32)
+            else:
+                tile[row, lane] = value
+
+
+@kernel
+def _of_float16(bits: np.uint32) -> np.float32:
+    """The float32 of the same value: its fraction and exponent moved, times 2^112 for the exponents' biases; exact.
+
+    Infinity for NaN too.
+    """
+    magnitude = np.uint32((bits & 0x7FFF) << 13).view(np.float32) * np.float32(2.0**112)
+    magnitude = magnitude if magnitude < 65536 else np.float32(np.inf)
+    return -magnitude if bits & 0x8000 else magnitude
 
 
 @kernel

@@ -190,3 +190,23 @@ def test_states_of_different_blocks_do_not_merge():
         TopRows.empty(1, 0)
     with pytest.raises(UsageError, match="must not be negative"):
         TopRows.empty(1, 2).update(np.ones((1, 1)), np.array([-1]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_moments_of_bits_are_those_of_their_values(dtype):
+    """Of every finite value there is, the denormals and both zeros included."""
+    every = np.arange(1 << 16, dtype=np.uint16)
+    finite = every[np.isfinite(bits_to_float32(every, dtype))]
+    bits = np.stack([finite, finite[::-1], np.roll(finite, 999)])
+    labels = LabelMatrix.from_dense(np.random.default_rng(0).random((len(finite), 5)) < 0.3)
+    found = ConceptMoments.empty(3, 5).update_bits(bits, dtype, labels, threads=2).arrays()
+    expected = ConceptMoments.empty(3, 5).update(bits_to_float32(bits, dtype), labels).arrays()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_bits_that_are_not_finite_are_refused():
+    bits = np.full((2, 3), 0x3C00, np.uint16)
+    bits[1, 2] = 0x7C00
+    with pytest.raises(ActivationError, match="neuron 1 of the block, row 2: inf"):
+        ConceptMoments.empty(2, 1).update_bits(bits, "float16", LabelMatrix.from_dense(np.ones((3, 1), bool)))

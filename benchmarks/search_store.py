@@ -4,13 +4,14 @@
 
 Random float16 activations and one label of so many values per row are imported, then searched from the Parquet files by
 commands of their own, their start included: by means (all six methods: the cheap ones) and by thresholds (all six).
-Limit: the same files read neuron by neuron into numpy by one process, measured in between. Resident memory is the
-largest of any worker (of the command itself where it has none).
+Each worker has a core to itself, and the command no others. Limit: the same files read into numpy by one process on as
+many cores, measured just before. Resident memory is the largest of any worker (of the command itself where it has none).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -69,9 +70,11 @@ def main() -> None:
         taken = neuronmill("import", str(x), "--labels", str(labels), *arguments)
         x.unlink()
         show({"import": f"{taken.seconds:,.0f} s, {taken.driver_bytes / 1e6:,.0f} MB"})
+        cores = sorted(os.sched_getaffinity(0))
         store, n_bytes = Store.open(f"{folder}/store"), 2 * options.rows * options.neurons
         for kind, methods in (("means", MEAN_METHODS), ("thresholds", tuple(SWEEP_METHODS))):
             for workers in options.workers:
+                os.sched_setaffinity(0, cores[:workers])  # commands inherit it
                 rate = reading_rate(store)
                 for receipts in (folder / "store/receipts").glob("search-*"):  # so that it is done again
                     receipts.rename(folder / f"done-{receipts.name}-{workers}")

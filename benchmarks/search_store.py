@@ -5,7 +5,7 @@
 Random float16 activations and one label of so many values per row are imported, then searched from the Parquet files by
 commands of their own, their start included: by means (all six methods: the cheap ones) and by thresholds (all six).
 Each worker has a core to itself, and the command no others. Limit: the same files read into numpy by one process on as
-many cores, measured just before. Resident memory is the largest of any worker (of the command itself where it has none).
+many cores, measured just before. Resident memory is the largest of any worker (of the command where it has none).
 """
 
 from __future__ import annotations

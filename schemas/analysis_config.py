@@ -57,7 +57,7 @@ class SearchConfig(Section):
     """Round float32 values to 16 bits for the methods by thresholds, named in `params`: faster than sorting them."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the methods by thresholds count 16-bit values; the last digits of a score depend on it."""
-    null: int | None = None
+    null: Annotated[int, Field(ge=0)] | None = None
     """Seed: search again with the labels shuffled inside each sentence, into the table `null_checks`."""
     min_positives: Annotated[int, Field(ge=1)] = 1
     """Leave out concepts with fewer positive rows."""

@@ -76,13 +76,21 @@ NULL_CHECKS = TableSchema(
         Column("best_score", pa.float64(), "Best score of all neurons.", nullable=True),
         Column("null_median", pa.float64(), "Median score of all neurons for shuffled labels.", nullable=True),
         Column("null_best", pa.float64(), "Best score of all neurons for shuffled labels.", nullable=True),
-        Column("n_tested", pa.int64(), "Neurons with `q_value` < 0.01, the test of `rankings`."),
-        Column("n_tested_null", pa.int64(), "The same for shuffled labels: what that test finds where nothing is."),
+        Column("n_tested", pa.int64(), "Neurons with `q_value` < 0.01, the test of `rankings`.", nullable=True),
+        Column(
+            "n_tested_null",
+            pa.int64(),
+            "The same for shuffled labels: what that test finds where nothing is. Null, as further columns, where the "
+            "concept holds for all rows of a sentence or none.",
+            nullable=True,
+        ),
+        Column("n_above_null", pa.int64(), "Neurons whose score is above `null_best`.", nullable=True),
         Column(
             "n_survive",
             pa.int64(),
             "Neurons with q < 0.01 (Benjamini–Hochberg over the method's pairs) by rank among the scores of all "
-            "neurons for shuffled labels.",
+            "neurons for shuffled labels; few neurons have no rank small enough, and then it is 0.",
+            nullable=True,
         ),
     ),
 )

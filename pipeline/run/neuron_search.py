@@ -83,15 +83,15 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
     require_dump(plan, store)
     searches = _searches(plan, store, label(plan, store, executor, progress))
     what, seed = searches.real, plan.config.search.null
+    # everything is folded before a table changes, so that none of them is of another search than the others
     rankings = _fold(plan, store, executor, progress, what)
-    n_rows = write_rankings(plan, store, rankings, searches.key)
+    null = [] if searches.shuffled is None else _fold(plan, store, executor, progress, searches.shuffled)
     remarks = list(what.remarks)
-    if searches.shuffled is not None and seed is not None:
-        null = _fold(plan, store, executor, progress, searches.shuffled)
+    store.advance("null_checks", plan.run_id, ())
+    n_rows = write_rankings(plan, store, rankings, searches.key)
+    if seed is not None:
         write_null_checks(plan, store, rankings, null, seed, searches.key)
         remarks.append("beside shuffled labels in `null_checks`")
-    else:
-        store.advance("null_checks", plan.run_id, ())  # those of an earlier search
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in rankings[0].tasks)
     sizes = f"{counted(len(what.concepts), 'concept')} × {counted(n_neurons, 'neuron')}, {counted(n_rows, 'ranking')}"
@@ -232,6 +232,7 @@ def _rankings(
                 concepts=[f"{name}=*" for name in layers],
                 files=[LayersFile(file, tuple(layers.values())) for file in moments],
                 n_pos=np.array([n_pos[classes].sum() for classes in layers.values()]),
+                has_test=False,
             )
 
 
@@ -246,7 +247,7 @@ def _tasks(plan: Plan, job: SearchJob) -> list[NeuronTask]:
     tasks = neuron_tasks(
         plan,
         job.bytes_per_neuron(),
-        plan.config.executor.memory_mb,
+        max(16, plan.config.executor.memory_mb - job.fixed_bytes() // 2**20),
         lambda component, layer: (
             (settings.components is None or component in settings.components)
             and (settings.layers is None or layer in settings.layers)

@@ -43,6 +43,15 @@ class RankingFold:
     """T of ``split``."""
     n_pos: NDArray[np.int64]
     """Positives (C,) in it."""
+    has_test: bool = True
+    """Whether there are p values; none belong to whole label layers."""
+
+    def params(self, method: str) -> str:
+        """The ``params`` of a method's rows as canonical JSON."""
+        params = method_params(self.plan, method)
+        if self.has_test and method in MEAN_METHODS:
+            params["p_value"] = "welch_t"
+        return json.dumps(params, sort_keys=True)
 
     @cached_property
     def targets(self) -> list[tuple[str, int]]:
@@ -97,7 +106,7 @@ class RankingFold:
             "neuron": neuron.astype(np.int32),
             "concept": dictionary_column(np.asarray(found["concept"], np.int32), self.concepts),
             "method": dictionary_column(same, [method]),
-            "params": dictionary_column(same, [method_params(self.plan, method)]),
+            "params": dictionary_column(same, [self.params(method)]),
         }
 
     def _ranking(self, best: TopNeurons) -> dict[str, Any]:
@@ -147,8 +156,8 @@ def nullable(values: NDArray[Any]) -> np.ma.MaskedArray[Any, Any]:
     return np.ma.masked_where(np.isnan(values), values)
 
 
-def method_params(plan: Plan, method: str) -> str:
-    """The ``params`` of a method as canonical JSON."""
+def method_params(plan: Plan, method: str) -> dict[str, Any]:
+    """What ``params`` tells of a method and its rows."""
     search, rule, params = plan.config.search, RowRule.of(plan), capture_params(plan)
     if rule.pooling is not None:
         params["search_pooling"] = rule.pooling
@@ -156,11 +165,10 @@ def method_params(plan: Plan, method: str) -> str:
         params |= {"alpha": search.alpha} if search.threshold is None else {"threshold": search.threshold}
     if method == "mi":
         params["intervals"] = search.intervals
-    if method in MEAN_METHODS:
-        params["p_value"] = "welch_t"
-    elif search.round_to is not None and rule.is_float32(plan.capture.value_dtype):
+    is_rounded = search.round_to is not None and rule.is_float32(plan.capture.value_dtype)
+    if is_rounded and method not in MEAN_METHODS:
         params["rounded"] = search.round_to
-    return json.dumps(params, sort_keys=True)
+    return params
 
 
 def capture_params(plan: Plan) -> dict[str, Any]:

@@ -125,8 +125,14 @@ class LayersFile:
         found = replace(self.moments, n_concepts=len(self.moments.layers)).method(method)
         parts = [found.score] if found.heldout is None else [found.score, found.heldout]
         # every pair of classes is in the scores of both
-        sums = [np.stack([np.nansum(part[:, c], axis=1) / 2 for c in self.layers], axis=1) for part in parts]
+        sums = [np.stack([_half_sum(part[:, classes]) for classes in self.layers], axis=1) for part in parts]
         return MethodScores(sums[0], np.ones(sums[0].shape, np.int8), heldout=sums[1] if len(sums) > 1 else None)
+
+
+def _half_sum(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of the sum over the classes (n, Z) that have a score; NaN where fewer than two have."""
+    several = (~np.isnan(scores)).sum(axis=1) > 1
+    return np.where(several, np.nansum(scores, axis=1) / 2, np.nan)
 
 
 def _open(store: Store, path: str) -> np.lib.npyio.NpzFile:

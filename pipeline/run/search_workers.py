@@ -1,7 +1,7 @@
 """The two folds of a search: ``ConceptMoments`` for the methods by means, thresholds swept for the others.
 
 A task leaves what its neurons came to in the store, for all methods of its kind, so another method, another ``keep`` or
-another choice of neurons costs no activation to be read.
+fewer layers cost no activation to be read. Other neurons, or other memory, cut other tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pipeline.run.score_files import save_moments, save_scores
 from pipeline.run.search_rows import RowRule, ShardLabels, SplitLabels, SplitName
 from pipeline.search.search_states import BlockScores, score_block, score_sweeps
 from pipeline.search.sweep import CutRule, Sweep, sweep_columns
-from pipeline.stats.codes import encode_codes, round_to_bits
+from pipeline.search.sweep_kernel import N_RESULTS
+from pipeline.stats.codes import N_CODES, encode_codes, round_to_bits
 from pipeline.stats.concept_histogram import ConceptHistogram
 from pipeline.stats.concept_moments import ConceptMoments
 from pipeline.stats.label_matrix import LabelMatrix
@@ -71,10 +72,20 @@ class SearchJob:
         """Memory of one neuron's states."""
         if self.kind == "means":
             return 32 * len(self.concepts) * len(self.splits)
+        # per concept the sums of a sweep, its thresholds, and the scores of all methods
+        results = len(self.concepts) * (len(self.splits) * 8 * (N_RESULTS + 2) + 200)
         if self.is_sorted:
-            return 4 * sum(self.n_rows.values())
-        counts = (np.array(n_pos, np.int64) for n_pos in self.splits.values())
-        return sum(ConceptHistogram.bytes_per_neuron(n_pos) for n_pos in counts)
+            return results + 4 * sum(self.n_rows.values())
+        counts = [np.array(n_pos, np.int64) for n_pos in self.splits.values()]
+        if self.device == "cpu":
+            return results + sum(ConceptHistogram.bytes_per_neuron(n_pos) for n_pos in counts)
+        # every positive's code, and a dozen cumulative sums over the codes of one concept
+        return results + 12 * 8 * N_CODES + 2 * int(sum(n_pos.sum() for n_pos in counts))
+
+    def fixed_bytes(self) -> int:
+        """Memory that sorting takes for each thread's column, whatever the number of neurons."""
+        threads = kernel_threads(self.plan.config)
+        return 77 * threads * max(self.n_rows.values()) if self.kind == "thresholds" and self.is_sorted else 0
 
     def open(self) -> MeansWorker | ThresholdWorker:
         """Make the worker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.run.dump_files import compact_stage, dump_stage, finished_shards, shown_shards
@@ -186,7 +186,7 @@ class _RunReader:
         times, capture = self._keys(stage), self.plan.capture
         sizes = {key: _n_neurons(key) for key in times}
         every = sum(capture.n_neurons(component) for component, _ in capture.targets)
-        done, total = sum(sizes.values()), every if n_neurons is None else n_neurons
+        done, total = _n_covered(times), every if n_neurons is None else n_neurons
         if is_made:  # a search may be of some layers only
             total = done
         pieces = [(at, sizes[key]) for key, at in times.items() if at is not None]
@@ -208,6 +208,15 @@ def _n_neurons(key: str) -> int:
     """Neurons of a task's receipt, ``resid-003-000000-000512``."""
     first, stop = key.split("-")[-2:]
     return int(stop) - int(first)
+
+
+def _n_covered(keys: Iterable[str]) -> int:
+    """Neurons of any of these tasks: other settings of memory, or of neurons, leave tasks that overlap."""
+    pieces: dict[str, set[int]] = {}
+    for key in keys:
+        target, first, stop = key.rsplit("-", 2)
+        pieces.setdefault(target, set()).update(range(int(first), int(stop)))
+    return sum(len(neurons) for neurons in pieces.values())
 
 
 def _planning(listing: Listing, now: float) -> StageStatus:

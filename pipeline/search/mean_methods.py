@@ -63,14 +63,15 @@ def probeless(state: ConceptMoments, layers: NDArray[np.int64]) -> Floats:
     """Summed distances of the concept's mean from the means of the other classes of its layer (N, C).
 
     ``layers`` (C,) numbers the label layer of each concept, −1 for none. Classes without rows have no mean and are left
-    out.
+    out; NaN where no other is left.
     """
     scores = np.abs(mean_diff(state))
     for layer in np.unique(layers[layers >= 0]):
         classes = np.flatnonzero((layers == layer) & (state.n_pos > 0))
         means = state.mean[:, classes]
         for place, concept in enumerate(classes):
-            scores[:, concept] = np.abs(means - means[:, place : place + 1]).sum(axis=1)
+            others = np.abs(means - means[:, place : place + 1]).sum(axis=1)
+            scores[:, concept] = others if len(classes) > 1 else np.nan
     return scores
 
 

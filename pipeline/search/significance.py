@@ -20,7 +20,7 @@ def auroc_z(sweep: Sweep) -> NDArray[np.float64]:
     n, n_pos = float(sweep.n_rows), sweep.n_pos.astype(np.float64)
     spread = n + 1 - sweep.ties / max(n * (n - 1), 1)
     # All rows tied: spread is 0 but for rounding; the smallest true value, one row apart from the rest, is near 3.
-    is_constant = sweep.ties >= n**3 - n
+    is_constant = sweep.ties >= (n**3 - n) * (1 - 1e-12)
     usable = ~sweep.undefined & ~is_constant[:, None]
     variance = spread[:, None] / (12 * np.maximum(n_pos * (n - n_pos), 1))
     return np.where(usable, (positive_auroc(sweep) - 0.5) / np.sqrt(np.where(usable, variance, 1)), np.nan)

@@ -14,15 +14,18 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from import_case import run_import, write_tsv
 from sklearn.metrics import average_precision_score
 from tiny_run import Finished, tables
 
 from pipeline.run.fold import ActivationFold, Batch, NeuronTask
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.neuron_search import search
+from pipeline.run.plans import load_plan
 from pipeline.run.progress import Silent
 from pipeline.run.search_rows import RowRule, SplitLabels
 from pipeline.run.search_workers import SearchJob
+from pipeline.stats.label_matrix import LabelMatrix
 from pipeline.store.store import Store
 from schemas.analysis_config import METHODS
 from schemas.errors import ConfigError, IncompleteError
@@ -173,8 +176,9 @@ def test_units_that_are_not_there(searchable: Finished) -> None:
 
 def null_checks(found: Finished) -> pd.DataFrame:
     with tables(found.store) as read:
-        fields = "concept, method, n_neurons, best_score, null_best, n_tested, n_tested_null, n_survive"
-        return pd.DataFrame(read.rows(f"SELECT {fields} FROM null_checks"), columns=fields.split(", "))
+        fields = "concept, method, n_neurons, best_score, null_best, n_tested, n_tested_null, n_above_null, n_survive"
+        frame = pd.DataFrame(read.rows(f"SELECT {fields} FROM null_checks"), columns=fields.split(", "))
+    return frame.astype(dict.fromkeys(fields.split(", ")[2:], float))
 
 
 def test_labels_are_shuffled_inside_their_sentences(searchable: Finished) -> None:
@@ -209,13 +213,47 @@ def test_the_null_beside_the_scores(searchable: Finished) -> None:
     for check in checks.itertuples():
         expected = ranked.loc[(check.method, check.concept)]
         np.testing.assert_equal((check.best_score, check.n_neurons), (expected["max"], expected["count"]))
-        assert check.n_survive <= check.n_neurons
-    defined = checks[checks["n_neurons"] > 0]
+        assert np.isnan(check.n_survive) or check.n_survive <= check.n_neurons
+        above = found[(found["method"] == check.method) & (found["concept"] == check.concept)]["score"]
+        assert np.isnan(check.n_above_null) or check.n_above_null == (above > check.null_best).sum()
+    assert checks[checks["concept"] == "upos=*"]["n_tested"].isna().all()
+    defined = checks[(checks["n_neurons"] > 0) & checks["null_best"].notna()]
+    assert len(defined) > 3
     assert (defined["null_best"] != defined["best_score"]).all()
     searched(searchable, methods=("ap",), layers=(1,))
     assert null_checks(searchable).empty
     with pytest.raises(ConfigError, match=r"search\.null"):
         searched(searchable, unit="sentence", null=0)
+
+
+def test_a_null_that_dies_leaves_no_table_of_another_search(
+    searchable: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(searchable, methods=("ap",), null=5, layers=(1,))
+    before = null_checks(searchable)
+    load = RowRule.shuffled
+
+    def fails(self: RowRule, labels: LabelMatrix, sentences: np.ndarray) -> LabelMatrix:
+        if self.shuffle is not None:
+            raise MemoryError("gone")
+        return load(self, labels, sentences)
+
+    monkeypatch.setattr(RowRule, "shuffled", fails)
+    with pytest.raises(MemoryError):
+        searched(searchable, methods=("auroc",), null=6, layers=(1,))
+    pd.testing.assert_frame_equal(null_checks(searchable), before)
+    with tables(searchable.store) as read:
+        assert read.rows("SELECT DISTINCT method FROM rankings") == [("ap",)]
+
+
+def test_sentences_of_one_row_cannot_be_shuffled(tmp_path: Path) -> None:
+    """An import whose rows are a sentence each."""
+    np.save(tmp_path / "X.npy", np.random.default_rng(0).standard_normal((40, 3)).astype(np.float16))
+    labels = write_tsv(tmp_path / "L.tsv", {"odd": [str(row % 2) for row in range(40)]})
+    run_import(tmp_path / "store", tmp_path / "X.npy", labels=labels)
+    store = Store.open(str(tmp_path / "store"))
+    with pytest.raises(ConfigError, match=r"search\.null: shuffling inside sentences changes nothing"):
+        searched(Finished(store, load_plan(store)), null=0)
 
 
 def test_scores_of_a_device_are_those_of_the_kernels(

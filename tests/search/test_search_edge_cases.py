@@ -83,3 +83,12 @@ def test_seventy_thousand_concepts_of_which_most_are_rare() -> None:
             assert scores.score[neuron, concept] == pytest.approx(expected, abs=1e-9)
             r = np.corrcoef(x, y)[0, 1]
             assert means.methods["pearson"].score[neuron, concept] == pytest.approx(abs(r), abs=1e-9)
+
+
+def test_probeless_without_another_class_is_undefined() -> None:
+    random = np.random.default_rng(0)
+    values, mask = random.standard_normal((2, 50)).astype(np.float32), random.random((50, 2)) < 0.4
+    mask[:, 1] = False
+    state = ConceptMoments.empty(2, 2).update(values, LabelMatrix.from_dense(mask))
+    assert np.isnan(score_means(state, layers=np.array([0, 0])).methods["probeless"].score).all()
+    assert not np.isnan(score_means(state).methods["probeless"].score[:, 0]).any()

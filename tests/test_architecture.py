@@ -20,9 +20,11 @@ ALLOWED = {
     "pipeline.exchange": {"pipeline.corpus", "schemas"},
     "pipeline.search": {"pipeline.compiled", "pipeline.stats", "schemas"},
     "pipeline.store": {"pipeline.compiled", "pipeline.corpus", "schemas"},
+    "pipeline.correlate": {"pipeline.compiled", "pipeline.stats", "schemas"},
     "pipeline.report": {"pipeline.search", "pipeline.stats", "schemas"},
     "pipeline.run": {
         "pipeline.corpus",
+        "pipeline.correlate",
         "pipeline.exchange",
         "pipeline.extract",
         "pipeline.search",
@@ -37,7 +39,7 @@ ALLOWED = {
 
 #: Third-party packages with one home: package → units (folders) or files that may import it.
 HOMES = {
-    "torch": ("pipeline/extract", "pipeline/search/device_sweep.py"),
+    "torch": ("pipeline/extract", "pipeline/search/device_sweep.py", "pipeline/stats/device_products.py"),
     "transformers": ("pipeline/extract",),
     "safetensors": ("pipeline/extract",),
     "ray": ("pipeline/run/ray_executor.py",),

@@ -8,6 +8,7 @@ T rows, N neurons, C concepts, B bins.
 from pipeline.stats.codes import bits_to_float32, decode_codes, encode_codes, round_to_bits
 from pipeline.stats.concept_histogram import ConceptHistogram
 from pipeline.stats.concept_moments import ConceptMoments
+from pipeline.stats.cross_moments import CrossMoments
 from pipeline.stats.label_matrix import LabelMatrix
 from pipeline.stats.moments import Moments
 from pipeline.stats.neuron_stats import neuron_statistics
@@ -18,6 +19,7 @@ from pipeline.stats.word_moments import WordMoments, WordRows, shrunken_means
 __all__ = [
     "ConceptHistogram",
     "ConceptMoments",
+    "CrossMoments",
     "ExtremeRows",
     "LabelMatrix",
     "Moments",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.stats import (
     ConceptHistogram,
     ConceptMoments,
+    CrossMoments,
     LabelMatrix,
     Moments,
     TopRows,
@@ -70,6 +71,18 @@ CASES = {
         lambda: ConceptMoments.empty(N, C),
         lambda s, b, t: s.update(b.values, b.labels, t),
         lambda s: {**s.finalize(), "n_pos": s.n_pos},
+        1e-9,
+    ),
+    "cross_moments": Case(
+        lambda: CrossMoments.empty(2, 3, "float64"),
+        lambda s, b, t: s.update(b.values[:2], b.values[2:], t),
+        lambda s: s.finalize(),
+        1e-9,
+    ),
+    "cross_moments_of_one_block": Case(
+        lambda: CrossMoments.empty(N, precision="float64"),
+        lambda s, b, t: s.update(b.values, threads=t),
+        lambda s: s.finalize(),
         1e-9,
     ),
     "value_histogram": Case(

@@ -1,0 +1,190 @@
+"""Co-moments of two blocks of neurons over the same rows: the state behind correlation and everything built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from pipeline.stats.cross_kernel import M2, MEAN, REST, SUM, add_products, centre
+from pipeline.stats.threads import over_neurons
+from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
+
+Precision = Literal["float32", "float64"]
+#: Neurons of one matrix product: products are cut alike whatever the threads, so these never change a bit.
+STRIPE = 512
+#: |r| from 1 − this on is 1: what the products of each precision cannot tell from it.
+RESOLUTION: dict[Precision, float] = {"float32": 1e-6, "float64": 1e-12}
+
+
+@dataclass(slots=True, eq=False)
+class CrossMoments:
+    """Of blocks A (n neurons) and B (m neurons) over T rows: means, Σ(x − mean)² and co-moments Σ(a − ā)(b − b̄).
+
+    Batches are centred on their own means, multiplied in the ``precision`` of the state, and added in float64 as
+    pairwise merges (Chan et al. 1983), so that a mean of 300 standard deviations costs no digit of a correlation.
+    ``symmetric``: B is A, and its products are computed once.
+    """
+
+    n_rows: int
+    mean_a: NDArray[np.float64]
+    """Means of A (n,)."""
+    mean_b: NDArray[np.float64]
+    """Means of B (m,)."""
+    m2_a: NDArray[np.float64]
+    """Σ(a − ā)² (n,); 0 exactly for a constant neuron."""
+    m2_b: NDArray[np.float64]
+    """Σ(b − b̄)² (m,)."""
+    comoment: NDArray[np.float64]
+    """Σ(a − ā)(b − b̄) (n, m); where it is symmetric, the upper half is kept up and :meth:`whole` gives both."""
+    symmetric: bool
+    precision: Precision
+
+    @classmethod
+    def empty(cls, n: int, m: int | None = None, precision: Precision = "float32") -> CrossMoments:
+        """The state of no rows; of block A with itself without ``m``."""
+        a, b = np.zeros((2, n)), np.zeros((2, n if m is None else m))
+        return cls(0, a[0], b[0], a[1], b[1], np.zeros((n, b.shape[1])), m is None, precision)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+        return len(self.mean_a), len(self.mean_b)
+
+    def update(
+        self, a: NDArray[np.floating], b: NDArray[np.floating] | None = None, threads: int = 1
+    ) -> CrossMoments:
+        """Add a batch: ``a`` (n, T) and ``b`` (m, T) float32 or float64, of the same T rows; no ``b`` where symmetric.
+
+        The work space is the batch once more and one product of :data:`STRIPE` neurons per thread. Raises
+        :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state is then
+        unchanged.
+        """
+        a = check_values(a, self.shape[0])
+        values_b = a if b is None else check_values(b, self.shape[1])
+        check_rows(a.shape[1], values_b.shape[1], "block B")
+        if a.shape[1]:
+            side_a = centred(a, self.precision, threads)
+            self.add_centred(side_a, side_a if self.symmetric else centred(values_b, self.precision, threads), threads)
+        return self
+
+    def add_centred(self, a: Centred, b: Centred, threads: int = 1) -> None:
+        """Add a batch of rows that :func:`centred` has centred."""
+        n, batch = self.n_rows, a.n_rows
+        weight = n * batch / (n + batch)
+        delta_a, delta_b = a.mean - self.mean_a, b.mean - self.mean_b
+        shift_a, rest_a = weight * delta_a, batch * a.rest
+
+        def work(first: int, last: int) -> None:
+            for top in range(first * STRIPE, min(last * STRIPE, len(self.mean_a)), STRIPE):
+                rows, left = slice(top, top + STRIPE), top if self.symmetric else 0
+                product = a.values[rows] @ b.values[left:].T
+                add_products(
+                    self.comoment[rows, left:], product, shift_a[rows], delta_b[left:], rest_a[rows], b.rest[left:]
+                )
+
+        with _blas().limit(limits=1):  # the stripes are shared out here
+            over_neurons(work, -(-len(self.mean_a) // STRIPE), threads)
+        self.m2_a += a.m2 + weight * delta_a**2
+        self.mean_a += delta_a * (batch / (n + batch))
+        if self.symmetric:
+            self.m2_b, self.mean_b = self.m2_a.copy(), self.mean_a.copy()
+        else:
+            self.m2_b += b.m2 + weight * delta_b**2
+            self.mean_b += delta_b * (batch / (n + batch))
+        self.n_rows += batch
+
+    def merge(self, other: CrossMoments) -> CrossMoments:
+        """Add the rows of ``other`` in place; ``other`` is left as it is."""
+        check_mergeable(self.shape, other.shape)
+        if other.n_rows == 0:
+            return self
+        n = self.n_rows + other.n_rows
+        weight = self.n_rows * other.n_rows / n
+        delta_a, delta_b = other.mean_a - self.mean_a, other.mean_b - self.mean_b
+        self.comoment += other.comoment + weight * np.outer(delta_a, delta_b)
+        self.m2_a += other.m2_a + weight * delta_a**2
+        self.m2_b += other.m2_b + weight * delta_b**2
+        self.mean_a += delta_a * (other.n_rows / n)
+        self.mean_b += delta_b * (other.n_rows / n)
+        self.n_rows = n
+        return self
+
+    def whole(self) -> NDArray[np.float64]:
+        """Co-moments (n, m), of a symmetric state both halves, with Σ(x − mean)² on the diagonal."""
+        if not self.symmetric:
+            return self.comoment
+        upper = np.triu(self.comoment, 1)
+        return upper + upper.T + np.diag(self.m2_a)
+
+    def correlations(self) -> NDArray[np.float64]:
+        """Pearson's r (n, m) in [−1, 1]; NaN for constant neurons. See :func:`correlations_of`."""
+        return correlations_of(self.whole(), self.m2_a, self.m2_b, self.precision)
+
+    def finalize(self) -> dict[str, NDArray[np.float64]]:
+        """Population ``covariance`` (n, m), NaN without rows, and ``correlation`` (n, m)."""
+        return {"covariance": self.whole() / (self.n_rows or np.nan), "correlation": self.correlations()}
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The state as named arrays; :meth:`from_arrays` is the inverse."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> CrossMoments:
+        """The state that :meth:`arrays` wrote."""
+        state = cls(**cast("dict[str, Any]", {field.name: np.array(arrays[field.name]) for field in fields(cls)}))
+        state.n_rows, state.symmetric = int(state.n_rows), bool(state.symmetric)
+        state.precision = "float64" if str(state.precision) == "float64" else "float32"
+        return state
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of the matrix products; finding their libraries takes milliseconds, so it is done once."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Centred:
+    """A batch (N, T) less its means as ``values``; mean, Σ(x − mean)², and what the centre taken misses of the mean."""
+
+    values: NDArray[Any]
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+    rest: NDArray[np.float64]
+
+    @property
+    def n_rows(self) -> int:
+        """T."""
+        return self.values.shape[1]
+
+
+def centred(values: NDArray[np.floating], precision: Precision, threads: int = 1) -> Centred:
+    """Centre a batch (N, T), T ≥ 1, of finite float32 or float64; :class:`ActivationError` where it is not finite."""
+    wide = np.ascontiguousarray(values, np.float64 if precision == "float64" else values.dtype)
+    made = np.empty(values.shape, precision)
+    facts = np.empty((4, len(values)))
+    over_neurons(lambda first, last: centre(first, last, wide, made, facts), len(values), threads)
+    refuse_non_finite(facts[SUM], values)
+    return Centred(made, facts[MEAN], facts[M2], facts[REST])
+
+
+def correlations_of(
+    comoment: NDArray[np.floating], m2_a: NDArray[np.float64], m2_b: NDArray[np.float64], precision: Precision
+) -> NDArray[np.float64]:
+    """Pearson's r (n, m) of co-moments (n, m), in [−1, 1]; NaN where a side is constant.
+
+    |r| within :data:`RESOLUTION` of 1, where ``precision`` cannot tell duplicates from near ones, is 1.
+    """
+    with np.errstate(divide="ignore"):
+        scale_a, scale_b = 1 / np.sqrt(m2_a), 1 / np.sqrt(m2_b)
+    scale_a[np.isinf(scale_a)], scale_b[np.isinf(scale_b)] = np.nan, np.nan
+    r: NDArray[np.float64] = comoment * scale_a[:, None] * scale_b
+    near = np.abs(r) >= 1 - RESOLUTION[precision]
+    r[near] = np.sign(r[near])
+    return r

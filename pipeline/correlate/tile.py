@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Tile:
     """``values`` (n, m), float32 or float64: of the neurons ``rows`` with the neurons ``columns``.
 
-    Of a symmetric matrix (N, N) each pair of blocks comes once, ``rows.start <= columns.start``; on the diagonal the two
-    ranges are the same and the tile is symmetric itself. Correlations are in [−1, 1], NaN for constant neurons.
+    Of a symmetric matrix (N, N) each pair of blocks comes once, ``rows.start <= columns.start``; on the diagonal the
+    two ranges are the same and the tile is symmetric itself. Correlations are in [−1, 1], NaN for constant neurons.
     """
 
     rows: range

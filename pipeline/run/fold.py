@@ -136,12 +136,16 @@ def fold_tasks(
     progress: Progress,
     job: Job,
     tasks: Sequence[NeuronPiece],
+    unit: str = "neurons",
 ) -> list[Receipt]:
-    """Run the tasks that have no receipt under ``receipts``; returns the receipts of all tasks in their order."""
+    """Run the tasks that have no receipt under ``receipts``; returns the receipts of all tasks in their order.
+
+    ``unit``: what the tasks have so many of, for those who watch.
+    """
     finished = store.receipts(receipts)
     n_neurons = sum(len(task.neurons) for task in tasks)
     missing = [task for task in tasks if task.key not in finished]
-    progress.start(stage, n_neurons, "neurons", n_neurons - sum(len(task.neurons) for task in missing))
+    progress.start(stage, n_neurons, unit, n_neurons - sum(len(task.neurons) for task in missing))
     sizes = {task.key: len(task.neurons) for task in missing}
 
     def on_success(outcome: Outcome) -> None:

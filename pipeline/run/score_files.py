@@ -5,7 +5,6 @@ By thresholds the scores themselves are kept, for their states are large; by mea
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.search.best_iou import f1
 from pipeline.search.directions import MethodScores
 from pipeline.search.mean_methods import mean_scores, welch_p_value
@@ -44,14 +44,14 @@ def save_scores(path: Path, scores: BlockScores) -> None:
             arrays[f"{method}.threshold"] = found.threshold
         if found.heldout is not None:
             arrays[f"{method}.heldout"] = found.heldout
-    np.savez(path, allow_pickle=False, **arrays)
+    save_arrays(path, arrays)
 
 
 def save_moments(path: Path, train: ConceptMoments, test: ConceptMoments | None) -> None:
     """Write the moments of both splits; the same ones give the same bytes."""
     states = {"train": train} if test is None else {"train": train, "test": test}
     arrays = {f"{split}.{name}": array for split, state in states.items() for name, array in state.arrays().items()}
-    np.savez(path, allow_pickle=False, **arrays)
+    save_arrays(path, arrays)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ScoreFile:
 
     def tests(self) -> NDArray[np.float64]:
         """The p values of AUROC."""
-        with _open(self.store, self.path) as file:
+        with open_arrays(self.store, self.path) as file:
             p_value: NDArray[np.float64] = file["p_value"]
             return p_value
 
@@ -71,7 +71,7 @@ class ScoreFile:
         """Scores of one method."""
         if method == "f1":
             return f1(self.method("best_iou"))
-        with _open(self.store, self.path) as file:
+        with open_arrays(self.store, self.path) as file:
             arrays = {name: file[f"{method}.{name}"] for name in _PARTS if f"{method}.{name}" in file}
         return MethodScores(arrays["score"], arrays["sign"], arrays.get("threshold"), arrays.get("heldout"))
 
@@ -100,7 +100,7 @@ class MomentsFile:
         )
 
     def _states(self) -> tuple[ConceptMoments, ConceptMoments | None]:
-        with _open(self.store, self.path) as file:
+        with open_arrays(self.store, self.path) as file:
             train, test = (
                 {name.partition(".")[2]: file[name] for name in file if name.startswith(f"{split}.")}
                 for split in ("train", "test")
@@ -133,8 +133,3 @@ def _half_sum(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half of the sum over the classes (n, Z) that have a score; NaN where fewer than two have."""
     several = (~np.isnan(scores)).sum(axis=1) > 1
     return np.where(several, np.nansum(scores, axis=1) / 2, np.nan)
-
-
-def _open(store: Store, path: str) -> np.lib.npyio.NpzFile:
-    opened: np.lib.npyio.NpzFile = np.load(io.BytesIO(store.storage.read(path)), allow_pickle=False)
-    return opened

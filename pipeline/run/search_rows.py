@@ -149,10 +149,15 @@ class SplitLabels:
         if self.rule.pooling is None:
             return None, np.arange(len(counted))
         of = rows[f"{self.rule.unit}_id"].fill_null(-1).to_numpy()[counted]
-        if (np.diff(of) < 0).any():
-            raise IntegrityError(f"rows of a {self.rule.unit} do not stand together; `neuronmill verify` says where")
-        is_first = np.diff(of, prepend=-2) != 0
-        return np.flatnonzero(is_first), np.cumsum(is_first) - 1
+        starts = unit_starts(of, self.rule.unit)
+        return starts, np.searchsorted(starts, np.arange(len(of)), side="right") - 1
+
+
+def unit_starts(of: npt.NDArray[np.int64], unit: Unit) -> npt.NDArray[np.int64]:
+    """First row of each unit, ``of`` being the unit of every row."""
+    if (np.diff(of) < 0).any():
+        raise IntegrityError(f"rows of a {unit} do not stand together; `neuronmill verify` says where")
+    return np.flatnonzero(np.diff(of, prepend=-2) != 0)
 
 
 def _strings(column: Any) -> npt.NDArray[np.str_]:

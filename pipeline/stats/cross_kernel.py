@@ -17,7 +17,7 @@ MEAN, M2, REST, SUM = range(4)
 
 @kernel
 def centre(first: int, last: int, values: NDArray[Any], centred: NDArray[Any], facts: NDArray[np.float64]) -> None:
-    """``centred`` (N, T) = ``values`` (N, T) less their mean in the dtype of ``centred``; ``facts`` (4, N) of each neuron.
+    """``centred`` (N, T) = ``values`` (N, T) less their mean, in the dtype of ``centred``; ``facts`` (4, N).
 
     The mean of equal values is that value, so a constant neuron is 0 throughout.
     """

@@ -56,14 +56,12 @@ class CrossMoments:
         """(n, m)."""
         return len(self.mean_a), len(self.mean_b)
 
-    def update(
-        self, a: NDArray[np.floating], b: NDArray[np.floating] | None = None, threads: int = 1
-    ) -> CrossMoments:
+    def update(self, a: NDArray[np.floating], b: NDArray[np.floating] | None = None, threads: int = 1) -> CrossMoments:
         """Add a batch: ``a`` (n, T) and ``b`` (m, T) float32 or float64, of the same T rows; no ``b`` where symmetric.
 
         The work space is the batch once more and one product of :data:`STRIPE` neurons per thread. Raises
-        :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state is then
-        unchanged.
+        :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state is
+        then unchanged.
         """
         a = check_values(a, self.shape[0])
         values_b = a if b is None else check_values(b, self.shape[1])
@@ -161,7 +159,7 @@ class Centred:
     @property
     def n_rows(self) -> int:
         """T."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
 
 def centred(values: NDArray[np.floating], precision: Precision, threads: int = 1) -> Centred:

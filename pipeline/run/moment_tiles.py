@@ -1,0 +1,277 @@
+"""Co-moments of all pairs of neurons, tile by tile: the fold behind clusters, partners and similarities of layers.
+
+A task is a tile, the co-moments of one block of neurons with another over all rows; of a block with itself, half of
+them. Tiles stay in the store under a stage that is named by what decides them, so whatever else is made of them reads
+no activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.correlate.row_shuffle import shuffled_blocks
+from pipeline.run.alignment import Alignment
+from pipeline.run.array_file import open_arrays, save_arrays
+from pipeline.run.fold import fold_tasks, kernel_threads
+from pipeline.run.member_rows import Member, MemberReader
+from pipeline.run.neuron_blocks import NeuronAxis, NeuronBlock
+from pipeline.run.plan_record import Plan, ShardPlan
+from pipeline.run.progress import Progress
+from pipeline.run.work import Executor
+from pipeline.stats.cross_moments import Centred, CrossMoments, Precision, centred
+from pipeline.store.paths import state_file
+from pipeline.store.receipts import Receipt
+from pipeline.store.store import Store
+from schemas.fingerprints import fingerprint
+
+#: Raised whenever the same activations would give other co-moments.
+VERSION = 1
+#: Neurons of a block at most: tiles of more take memory and gain nothing.
+MAX_BLOCK = 3072
+#: Rows of one matrix product: its sums are float32, and added to float64 after so many.
+CHUNK = 4096
+#: Rows that stay together when the null shuffles them, about a sentence.
+NULL_ROWS = 32
+
+T = TypeVar("T")
+Floats32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """The tile of block ``row`` with block ``column``, row ≤ column."""
+
+    row: int
+    column: int
+    n_pairs: int
+
+    @property
+    def key(self) -> str:
+        """Receipt key."""
+        return f"{self.row:04d}-{self.column:04d}"
+
+    @property
+    def neurons(self) -> range:
+        """As many as it has pairs of neurons, which is what progress counts."""
+        return range(self.n_pairs)
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """Recipe of a worker; picklable. ``members[0]`` leads: batches are cut by its shards."""
+
+    store_url: str
+    stage: str
+    members: tuple[Member, ...]
+    blocks: tuple[NeuronBlock, ...]
+    alignment: Alignment
+    precision: Precision
+    null: int | None
+    """Seed: co-moments of different members with the rows of the second shuffled too."""
+
+    def open(self) -> TileWorker:
+        """Make the worker."""
+        return TileWorker(Store.open(self.store_url).pinned(), self)
+
+
+class TileWorker:
+    """Folds one tile after the other."""
+
+    def __init__(self, store: Store, job: TileJob) -> None:
+        self.store = store
+        self.job = job
+        self.readers = [MemberReader(member) for member in job.members]
+        self.threads = kernel_threads(job.members[0].plan.config)
+
+    def process(self, task: TileTask, attempt: int) -> dict[str, Any]:
+        """Write the tile."""
+        job = self.job
+        row, column = job.blocks[task.row], job.blocks[task.column]
+        is_one = task.row == task.column
+        state = CrossMoments.empty(row.n_neurons, None if is_one else column.n_neurons, job.precision)
+        has_null = job.null is not None and row.member != column.member
+        null = CrossMoments.empty(row.n_neurons, column.n_neurons, job.precision) if has_null else None
+        blocks = [row] if is_one else [row, column]
+        for number, parts in enumerate(self._centred(blocks)):
+            a, b = parts[0], parts[-1]
+            state.add_centred(a, b, self.threads)
+            if null is not None:
+                order = shuffled_blocks(a.n_rows, NULL_ROWS, [job.null or 0, number])
+                null.add_centred(a, Centred(b.values.take(order, axis=1), b.mean, b.m2, b.rest), self.threads)
+        with self.store.staging() as staging:
+            path = state_file(job.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
+            _save(staging.path(path), state, null)
+            self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
+        return {"n_rows": state.n_rows}
+
+    def _centred(self, blocks: Sequence[NeuronBlock]) -> Iterator[list[Centred]]:
+        """The blocks' next rows, centred; those after them are read meanwhile."""
+        chunks = cut_rows((self._values(blocks, shard) for shard in self.job.members[0].plan.shards), CHUNK)
+        for parts in read_ahead(chunks):
+            yield [centred(part, self.job.precision, self.threads) for part in parts]
+
+    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan) -> list[Floats32]:
+        """The aligned rows of one of the leader's shards: (n, U) of each block."""
+        places = self.job.alignment.places(self.store, shard)
+        return [
+            np.concatenate(
+                [
+                    np.concatenate(
+                        [self.readers[block.member].values(piece, *place) for place in places[block.member]], axis=1
+                    )
+                    for piece in block.pieces
+                ]
+            )
+            for block in blocks
+        ]
+
+
+def cut_rows(batches: Iterator[list[Floats32]], size: int) -> Iterator[list[Floats32]]:
+    """The same rows in batches of ``size``, the last of fewer; a batch is one (n, T) array per block."""
+    held: list[list[Floats32]] = []
+    n_held = 0
+    for batch in batches:
+        held.append(batch)
+        n_held += batch[0].shape[1]
+        if n_held < size:
+            continue
+        whole = [np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0] for parts in zip(*held, strict=True)]
+        stop = n_held - n_held % size
+        for at in range(0, stop, size):
+            yield [part[:, at : at + size] for part in whole]
+        held, n_held = [[part[:, stop:].copy() for part in whole]], n_held - stop
+    if n_held:
+        yield [np.concatenate(parts, axis=1) for parts in zip(*held, strict=True)]
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is made on a thread while one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="tile-read") as ahead:
+        coming = ahead.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = ahead.submit(next, items, None)
+            yield item
+
+
+def _save(path: Any, state: CrossMoments, null: CrossMoments | None) -> None:
+    """The same co-moments give the same bytes; in the precision of the products, which has all their digits."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "n_rows": np.asarray(state.n_rows),
+        "mean_a": state.mean_a,
+        "mean_b": state.mean_b,
+        "m2_a": state.m2_a,
+        "m2_b": state.m2_b,
+        "comoment": state.whole().astype(state.precision),
+    }
+    if null is not None:
+        arrays["null"] = null.comoment.astype(state.precision)
+    save_arrays(path, arrays)
+
+
+def tile_tasks(blocks: Sequence[NeuronBlock], pairs: Sequence[tuple[int, int]]) -> list[TileTask]:
+    """The tiles, the costly ones first so that workers end together."""
+    tasks = [TileTask(a, b, blocks[a].n_neurons * blocks[b].n_neurons // (1 + (a == b))) for a, b in pairs]
+    return sorted(tasks, key=lambda task: (-task.n_pairs, task.key))
+
+
+def block_size(plans: Sequence[Plan], memory_mb: int) -> int:
+    """Neurons of a block, so that a worker's tile with the rows it reads fits ``memory_mb``."""
+    longest = max((shard.n_rows for plan in plans for shard in plan.shards), default=0)
+    itemsize = 4 if any(plan.capture.value_dtype == "float32" for plan in plans) else 2
+    # of two blocks: a shard as it is stored and as float32, and once more read ahead; a chunk before and after centring
+    per_neuron = 2 * (2 * (itemsize + 4) * longest + 8 * CHUNK)
+    budget = max(memory_mb, 64) * 2**20
+    low, high = 16, MAX_BLOCK
+    while low < high:  # a tile itself is float64, beside a product
+        size = (low + high + 1) // 2
+        low, high = (size, high) if per_neuron * size + 12 * size**2 <= budget else (low, size - 1)
+    return low
+
+
+@dataclass(frozen=True, eq=False)
+class MomentTiles:
+    """Finished tiles: co-moments of any neurons with any others."""
+
+    store: Store
+    axis: NeuronAxis
+    receipts: dict[tuple[int, int], Receipt]
+    precision: Precision
+    n_rows: int
+    mean: npt.NDArray[np.float64]
+    """Of every neuron (N,)."""
+    m2: npt.NDArray[np.float64]
+    """Σ(x − mean)² of every neuron (N,)."""
+
+    def tile(self, row: int, column: int, name: str = "comoment") -> npt.NDArray[Any]:
+        """Co-moments of block ``row`` with block ``column``; ``name`` "null" for those of shuffled rows."""
+        if (row, column) not in self.receipts:
+            return self.tile(column, row, name).T
+        with open_arrays(self.store, self.receipts[row, column].files[0].path) as file:
+            found: npt.NDArray[Any] = file[name]
+            return found
+
+    def co_moments(self, rows: range, columns: range, name: str = "comoment") -> npt.NDArray[np.float64]:
+        """Σ(a − ā)(b − b̄) (n, m), float64, of two ranges of neurons."""
+        made = np.empty((len(rows), len(columns)))
+        for i, of_row in enumerate(self.axis.ranges):
+            for j, of_column in enumerate(self.axis.ranges):
+                a, b = _overlap(of_row, rows), _overlap(of_column, columns)
+                if a and b:
+                    made[_inside(a, rows), _inside(b, columns)] = self.tile(i, j, name)[
+                        _inside(a, of_row), _inside(b, of_column)
+                    ]
+        return made
+
+
+def _inside(part: range, whole: range) -> slice:
+    """Where ``part`` lies in ``whole``."""
+    return slice(part.start - whole.start, part.stop - whole.start)
+
+
+def _overlap(a: range, b: range) -> range:
+    return range(max(a.start, b.start), min(a.stop, b.stop))
+
+
+def tiles_stage(
+    members: Sequence[Member],
+    blocks: Sequence[NeuronBlock],
+    alignment: Alignment,
+    precision: Precision,
+    null: int | None,
+) -> str:
+    """Stage name of the receipts, by everything that decides a tile."""
+    digest = fingerprint(
+        kind="co-moments",
+        version=VERSION,
+        members=[member.identity for member in members],
+        alignment=alignment.stage,
+        blocks=[block.identity for block in blocks],
+        precision=precision,
+        null=null,
+    )
+    return f"tiles-{members[0].plan.run_id}-{digest[:12]}"
+
+
+def fold_tiles(
+    store: Store, executor: Executor, progress: Progress, job: TileJob, pairs: Sequence[tuple[int, int]]
+) -> MomentTiles:
+    """Fold the tiles of these pairs of blocks, each block's own among them; those that are there stay."""
+    tasks = tile_tasks(job.blocks, pairs)
+    receipts = fold_tasks("co-moments", job.stage, store, executor, progress, job, tasks, "pairs")
+    n_pairs = sum(task.n_pairs for task in tasks)
+    progress.finish(f"{n_pairs:,} pairs of neurons")
+    found = {(task.row, task.column): receipt for task, receipt in zip(tasks, receipts, strict=True)}
+    mean, m2, n_rows = [], [], 0
+    for number in range(len(job.blocks)):
+        with open_arrays(store, found[number, number].files[0].path) as file:
+            mean.append(file["mean_a"])
+            m2.append(file["m2_a"])
+            n_rows = int(file["n_rows"])
+    axis = NeuronAxis(job.blocks)
+    return MomentTiles(store, axis, found, job.precision, n_rows, np.concatenate(mean), np.concatenate(m2))

@@ -1,0 +1,265 @@
+"""Co-moments of all neurons by tiles: equal to numpy's correlation, the same bits however they were folded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import save_model
+from tiny_run import Finished, Inputs, plan_only, tables, write_corpus
+
+from pipeline.correlate.row_shuffle import shuffled_blocks
+from pipeline.run import moment_tiles
+from pipeline.run.alignment import Alignment, align
+from pipeline.run.dump import dump
+from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.member_rows import Member
+from pipeline.run.moment_tiles import MomentTiles, TileJob, TileTask, TileWorker, block_size, fold_tiles, tiles_stage
+from pipeline.run.neuron_blocks import NeuronAxis, neuron_blocks
+from pipeline.run.planning import plan_run
+from pipeline.run.progress import Silent
+from pipeline.run.ray_executor import RayExecutor
+from pipeline.run.work import Executor
+from pipeline.store.store import Store
+from schemas.errors import ConfigError, CorpusError, IncompleteError
+
+
+def folded(
+    store: Store,
+    members: tuple[Member, ...],
+    alignment: Alignment,
+    executor: Executor | None = None,
+    *,
+    size: int = 13,
+    null: int | None = None,
+    precision: Any = "float64",
+) -> MomentTiles:
+    """All tiles of the members' neurons, by small blocks."""
+    blocks = tuple(
+        block
+        for number, member in enumerate(members)
+        for block in neuron_blocks(number, member.plan, lambda component, layer: layer > 0, size)
+    )
+    stage = tiles_stage(members, blocks, alignment, precision, null)
+    job = TileJob(store.url, stage, members, blocks, alignment, precision, null)
+    pairs = [(a, b) for a in range(len(blocks)) for b in range(a, len(blocks))]
+    return fold_tiles(store, executor or LocalExecutor(), Silent(), job, pairs)
+
+
+def folded_alone(found: Finished, executor: Executor | None = None, **settings: Any) -> MomentTiles:
+    member = Member.alone(found.store, found.plan)
+    return folded(found.store, (member,), Alignment.alone(member), executor, **settings)
+
+
+def whole(tiles: MomentTiles) -> np.ndarray:
+    """Co-moments (N, N)."""
+    every = range(tiles.axis.n_neurons)
+    return tiles.co_moments(every, every)
+
+
+def values_of(store: Store, axis: NeuronAxis, model: str, where: str) -> np.ndarray:
+    """(N, T) of the rows for which ``where`` holds, read through SQL; a member's neurons."""
+    with tables(store) as read:
+        wanted = [row for (row,) in read.rows(f"SELECT row_id FROM rows WHERE {where} ORDER BY row_id")]
+        parts = []
+        for _, component, layer in axis.layers:
+            row_ids, values = read.activations(component, layer, model)
+            parts.append(values[np.isin(row_ids, wanted)].T)
+    return np.concatenate(parts)
+
+
+def co_moments(x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred @ centred.T
+
+
+@pytest.fixture
+def copy(finished: Finished, tmp_path: Path) -> Finished:
+    """The session's store once more, for tiles of one's own."""
+    shutil.copytree(finished.store.url, tmp_path / "store")
+    return Finished(Store.open(str(tmp_path / "store")), finished.plan)
+
+
+def test_tiles_equal_numpy_on_the_counted_rows(copy: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moment_tiles, "CHUNK", 250)  # shards of 600 rows and less
+    tiles = folded_alone(copy)
+    assert len(tiles.axis.blocks) > 3
+    x = values_of(copy.store, tiles.axis, "tiny", "is_counted")
+    assert (tiles.n_rows, tiles.axis.n_neurons) == (x.shape[1], len(x))
+    np.testing.assert_allclose(whole(tiles), co_moments(x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tiles.mean, x.mean(axis=1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tiles.m2, co_moments(x).diagonal(), rtol=1e-9)
+    rough = folded_alone(copy, precision="float32")
+    scale = np.sqrt(np.outer(tiles.m2, tiles.m2))
+    assert np.abs((whole(rough) - whole(tiles)) / scale).max() < 1e-6
+    a, b = range(3, 41), range(20, 70)
+    np.testing.assert_array_equal(tiles.co_moments(a, b), whole(tiles)[3:41, 20:70])
+    np.testing.assert_array_equal(tiles.co_moments(b, a), tiles.co_moments(a, b).T)
+
+
+def test_neurons_are_named_in_order(copy: Finished) -> None:
+    plan = copy.plan
+    blocks = neuron_blocks(0, plan, lambda component, layer: component == "mlp", 33)
+    axis = NeuronAxis(tuple(blocks))
+    width = plan.capture.widths["mlp"]
+    assert axis.n_neurons == width * len(plan.capture.layers["mlp"])
+    sizes = [len(found) for found in axis.ranges]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 33
+    columns = axis.columns([plan], np.arange(axis.n_neurons))
+    expected = [(layer, n) for layer in plan.capture.layers["mlp"] for n in range(width)]
+    assert list(zip(columns["layer"].tolist(), columns["neuron"].tolist(), strict=True)) == expected
+    assert axis.of_layer(1) == range(width, 2 * width)
+    assert neuron_blocks(0, plan, lambda *_: False, 33) == []
+
+
+def test_local_processes_ray_and_resumed_runs_give_the_same_bits(
+    copy: Finished, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = folded_alone(copy, precision="float32")
+    for name, executor in (("spawn", LocalExecutor(2)), ("ray", RayExecutor(workers=2))):
+        shutil.copytree(copy.store.url, tmp_path / name, ignore=shutil.ignore_patterns("tiles-*"))
+        other = Finished(Store.open(str(tmp_path / name)), copy.plan)
+        np.testing.assert_array_equal(whole(folded_alone(other, executor, precision="float32")), whole(expected))
+    shutil.copytree(copy.store.url, tmp_path / "resumed", ignore=shutil.ignore_patterns("tiles-*"))
+    resumed = Finished(Store.open(str(tmp_path / "resumed")), copy.plan)
+    process, done = TileWorker.process, []
+
+    def fails(self: TileWorker, task: TileTask, attempt: int) -> dict[str, Any]:
+        if len(done) == 2:
+            raise MemoryError("gone")
+        done.append(task.key)
+        return process(self, task, attempt)
+
+    monkeypatch.setattr(TileWorker, "process", fails)
+    with pytest.raises(IncompleteError, match="gone"):
+        folded_alone(resumed, precision="float32")
+    redone: list[str] = []
+    monkeypatch.setattr(TileWorker, "process", lambda s, t, a: (redone.append(t.key), process(s, t, a))[1])
+    again = folded_alone(resumed, precision="float32")
+    assert not set(done) & set(redone)
+    np.testing.assert_array_equal(whole(again), whole(expected))
+    monkeypatch.setattr(TileWorker, "process", lambda *_: pytest.fail("a finished tile is folded again"))
+    folded_alone(resumed, precision="float32")
+
+
+def test_blocks_fit_the_memory() -> None:
+    assert block_size([], 4000) == moment_tiles.MAX_BLOCK
+    assert block_size([], 100) < block_size([], 200) < moment_tiles.MAX_BLOCK
+
+
+@pytest.fixture(scope="module")
+def two_models(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Finished]:
+    """Two models in one store, whose tokens differ."""
+    folder = tmp_path_factory.mktemp("two")
+    save_model(folder / "other", "gpt2", "byte_level")
+    first = plan_only(inputs.config(folder / "store"))
+    dump(first.plan, first.store, LocalExecutor(), Silent())
+    config = inputs.config(folder / "store", model={"name": str(folder / "other"), "device": "cpu"})
+    plan = plan_run(config, first.store, LocalExecutor(), Silent())
+    dump(plan, first.store, LocalExecutor(), Silent())
+    return first, Finished(first.store, plan)
+
+
+def test_models_are_aligned_word_by_word(two_models: tuple[Finished, Finished]) -> None:
+    first, second = two_models
+    members = tuple(Member.of_words(found.store, found.plan) for found in two_models)
+    alignment, counts = align(first.store, members, Silent())
+    with tables(first.store) as read:
+        sets = [
+            {word for (word,) in read.rows(
+                "SELECT DISTINCT word_id FROM rows WHERE is_counted AND row_id >= ? AND row_id < ?",
+                *(found.plan.shards[0].first_row, found.plan.shards[-1].first_row + found.plan.shards[-1].n_rows))}
+            for found in two_models
+        ]  # fmt: skip
+    assert counts.n_aligned == len(sets[0] & sets[1])
+    assert counts.n_words == tuple(map(len, sets))
+    tiles = folded(first.store, members, alignment, null=3)
+    xs = []
+    for number, found in enumerate(two_models):
+        plan = found.plan
+        first_row = plan.shards[0].first_row
+        where = (
+            f"row_id IN (SELECT max(row_id) FROM rows WHERE is_counted AND row_id >= {first_row} "
+            f"AND row_id < {plan.shards[-1].first_row + plan.shards[-1].n_rows} "
+            f"AND word_id IN ({', '.join(map(str, sorted(sets[0] & sets[1])))}) GROUP BY word_id)"
+        )
+        own = NeuronAxis(tuple(block for block in tiles.axis.blocks if block.member == number))
+        xs.append(values_of(found.store, own, plan.model, where))
+    x = np.concatenate(xs)
+    np.testing.assert_allclose(whole(tiles), co_moments(x), rtol=1e-9, atol=1e-9)
+    assert second.plan.model != first.plan.model
+    a, b = tiles.axis.of_member(0), tiles.axis.of_member(1)
+    null = tiles.co_moments(a, b, "null")
+    order = shuffled_blocks(x.shape[1], moment_tiles.NULL_ROWS, [3, 0])  # one chunk
+    shuffled = co_moments(np.concatenate([xs[0], xs[1][:, order]]))
+    np.testing.assert_allclose(null, shuffled[: len(a), len(a) :], atol=1e-8)
+
+
+def test_stores_of_the_same_documents_in_another_order_are_aligned_by_name(
+    inputs: Inputs, tmp_path: Path, finished: Finished
+) -> None:
+    """The second store begins with other documents and has shards of another size."""
+    config = inputs.config(
+        tmp_path / "turned",
+        corpus={
+            "sources": [
+                {"path": str(inputs.test), "split": "test"},
+                {"path": str(inputs.train), "split": "train"},
+            ]
+        },
+        dump={"rows_per_shard": 200, "token_budget": 128},
+    )
+    other = plan_only(config)
+    dump(other.plan, other.store, LocalExecutor(), Silent())
+    copy = tmp_path / "lead"
+    shutil.copytree(finished.store.url, copy)
+    lead = Store.open(str(copy))
+    members = (Member.of_words(lead, finished.plan), Member.of_words(other.store, other.plan))
+    alignment, counts = align(lead, members, Silent())
+    assert counts.n_words[0] == counts.n_words[1] == counts.n_aligned > 500
+    tiles = folded(lead, members, alignment)
+    n = len(tiles.axis.of_member(0))
+    # the same model on the same words: a neuron is itself, up to what another batch does to its last bits
+    r = whole(tiles)[:n, n:] / np.sqrt(np.outer(tiles.m2[:n], tiles.m2[n:]))
+    assert r.diagonal().min() > 0.9999
+    assert (np.abs(r).argmax(axis=1) == np.arange(n)).all()
+
+
+def test_corpora_without_a_common_word_are_refused_with_the_counts(
+    inputs: Inputs, tmp_path: Path, finished: Finished
+) -> None:
+    train, test = write_corpus(tmp_path / "corpus", 3, 2, seed=9)
+    for path in (train, test):
+        path.write_text(path.read_text(encoding="utf-8").replace("newdoc id = ", "newdoc id = x-"), encoding="utf-8")
+    apart = Inputs(train, test, inputs.model)
+    other = plan_only(apart.config(tmp_path / "apart"))
+    dump(other.plan, other.store, LocalExecutor(), Silent())
+    shutil.copytree(finished.store.url, tmp_path / "lead")
+    lead = Store.open(str(tmp_path / "lead"))
+    members = (Member.of_words(lead, finished.plan), Member.of_words(other.store, other.plan))
+    with pytest.raises(CorpusError, match=r"0 words aligned; of tiny [\d,]+ .*unaligned.*share documents"):
+        align(lead, members, Silent())
+
+
+def test_sentences_have_no_words_to_align(finished: Finished, inputs: Inputs, tmp_path: Path) -> None:
+    config = inputs.config(tmp_path / "sentences", dump={"unit": "sentence", "token_budget": 128})
+    found = plan_only(config)
+    with pytest.raises(ConfigError, match="rows are sentences"):
+        Member.of_words(found.store, found.plan)
+
+
+@pytest.mark.parametrize(("n_rows", "block"), [(0, 4), (1, 4), (2, 4), (4, 4), (5, 4), (8, 4), (103, 10)])
+def test_shuffled_blocks_move_whole_blocks_and_leave_none(n_rows: int, block: int) -> None:
+    order = shuffled_blocks(n_rows, block, 1)
+    assert sorted(order.tolist()) == list(range(n_rows))
+    if n_rows > 1:
+        assert not (order == np.arange(n_rows)).all()
+    if n_rows > block:
+        stay = np.diff(order) == 1
+        assert stay.sum() >= n_rows - 1 - -(-n_rows // block)
+        starts = np.arange(0, n_rows, block)
+        assert (order[: len(order)][starts[starts < n_rows]] != starts).any()

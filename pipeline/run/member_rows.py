@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,13 @@ class MemberReader:
         chosen = bits if len(rows) == shard.n_rows else bits.take(rows, axis=1)
         whole = chosen if chosen.flags.c_contiguous else chosen.copy()
         return Batch(shard, whole, rows, self.member.plan.capture.value_dtype).values()
+
+    def gather(
+        self, task: NeuronTask, places: Sequence[tuple[ShardPlan, npt.NDArray[np.int64] | None]]
+    ) -> npt.NDArray[np.float32]:
+        """:meth:`values` of units of several shards, one after the other."""
+        parts = [self.values(task, *place) for place in places]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _units(self, shard: ShardPlan) -> Units:
         files = self.store.files("rows", self.member.plan.row_space, shard=shard.shard)

@@ -75,6 +75,11 @@ class TileJob:
     null: int | None
     """Seed: co-moments of different members with the rows of the second shuffled too."""
 
+    @property
+    def shards(self) -> tuple[ShardPlan, ...]:
+        """The leader's."""
+        return self.members[0].plan.shards
+
     def open(self) -> TileWorker:
         """Make the worker."""
         return TileWorker(Store.open(self.store_url).pinned(), self)
@@ -97,39 +102,37 @@ class TileWorker:
         state = CrossMoments.empty(row.n_neurons, None if is_one else column.n_neurons, job.precision)
         has_null = job.null is not None and row.member != column.member
         null = CrossMoments.empty(row.n_neurons, column.n_neurons, job.precision) if has_null else None
-        blocks = [row] if is_one else [row, column]
-        for number, parts in enumerate(self._centred(blocks)):
-            a, b = parts[0], parts[-1]
-            state.add_centred(a, b, self.threads)
+        for parts in self._centred([row] if is_one else [row, column], has_null):
+            state.add_centred(parts[0], parts[0] if is_one else parts[1], self.threads)
             if null is not None:
-                order = shuffled_blocks(a.n_rows, NULL_ROWS, [job.null or 0, number])
-                null.add_centred(a, Centred(b.values.take(order, axis=1), b.mean, b.m2, b.rest), self.threads)
+                null.add_centred(parts[0], parts[2], self.threads)
         with self.store.staging() as staging:
             path = state_file(job.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
             _save(staging.path(path), state, null)
             self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
         return {"n_rows": state.n_rows}
 
-    def _centred(self, blocks: Sequence[NeuronBlock]) -> Iterator[list[Centred]]:
-        """The blocks' next rows, centred; those after them are read meanwhile."""
-        chunks = cut_rows((self._values(blocks, shard) for shard in self.job.members[0].plan.shards), CHUNK)
+    def _centred(self, blocks: Sequence[NeuronBlock], has_null: bool) -> Iterator[list[Centred]]:
+        """The blocks' next rows, centred, then those of the null; what comes after them is read meanwhile."""
+        chunks = cut_rows((self._values(blocks, shard, has_null) for shard in self.job.shards), CHUNK)
         for parts in read_ahead(chunks):
             yield [centred(part, self.job.precision, self.threads) for part in parts]
 
-    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan) -> list[Floats32]:
-        """The aligned rows of one of the leader's shards: (n, U) of each block."""
+    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan, has_null: bool) -> list[Floats32]:
+        """The aligned rows of one of the leader's shards, (n, U) of each block; then the last one's, shuffled."""
         places = self.job.alignment.places(self.store, shard)
-        return [
-            np.concatenate(
-                [
-                    np.concatenate(
-                        [self.readers[block.member].values(piece, *place) for place in places[block.member]], axis=1
-                    )
-                    for piece in block.pieces
-                ]
-            )
+        found = [
+            np.concatenate([self.readers[block.member].gather(piece, places[block.member]) for piece in block.pieces])
             for block in blocks
         ]
+        if has_null:
+            found.append(found[-1].take(null_order(found[-1].shape[1], self.job.null, shard), axis=1))
+        return found
+
+
+def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:
+    """The rows of a shard as the null takes them."""
+    return shuffled_blocks(n_rows, NULL_ROWS, [seed or 0, shard.shard])
 
 
 def cut_rows(batches: Iterator[list[Floats32]], size: int) -> Iterator[list[Floats32]]:

@@ -22,9 +22,24 @@ from pipeline.run.neuron_blocks import NeuronAxis, neuron_blocks
 from pipeline.run.planning import plan_run
 from pipeline.run.progress import Silent
 from pipeline.run.ray_executor import RayExecutor
+from pipeline.run.row_norms import fold_norms
 from pipeline.run.work import Executor
 from pipeline.store.store import Store
 from schemas.errors import ConfigError, CorpusError, IncompleteError
+
+
+def tile_job(
+    store: Store, members: tuple[Member, ...], alignment: Alignment, *, size: int = 13, **settings: Any
+) -> TileJob:
+    """Of the members' neurons above layer 0, by small blocks."""
+    blocks = tuple(
+        block
+        for number, member in enumerate(members)
+        for block in neuron_blocks(number, member.plan, lambda component, layer: layer > 0, size)
+    )
+    given = {"precision": "float64", "null": None} | settings
+    stage = tiles_stage(members, blocks, alignment, given["precision"], given["null"])
+    return TileJob(store.url, stage, members, blocks, alignment, given["precision"], given["null"])
 
 
 def folded(
@@ -32,20 +47,11 @@ def folded(
     members: tuple[Member, ...],
     alignment: Alignment,
     executor: Executor | None = None,
-    *,
-    size: int = 13,
-    null: int | None = None,
-    precision: Any = "float64",
+    **settings: Any,
 ) -> MomentTiles:
-    """All tiles of the members' neurons, by small blocks."""
-    blocks = tuple(
-        block
-        for number, member in enumerate(members)
-        for block in neuron_blocks(number, member.plan, lambda component, layer: layer > 0, size)
-    )
-    stage = tiles_stage(members, blocks, alignment, precision, null)
-    job = TileJob(store.url, stage, members, blocks, alignment, precision, null)
-    pairs = [(a, b) for a in range(len(blocks)) for b in range(a, len(blocks))]
+    """All tiles of :func:`tile_job`."""
+    job = tile_job(store, members, alignment, **settings)
+    pairs = [(a, b) for a in range(len(job.blocks)) for b in range(a, len(job.blocks))]
     return fold_tiles(store, executor or LocalExecutor(), Silent(), job, pairs)
 
 
@@ -153,56 +159,84 @@ def test_blocks_fit_the_memory() -> None:
 
 @pytest.fixture(scope="module")
 def two_models(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Finished]:
-    """Two models in one store, whose tokens differ."""
+    """Two models in one store, whose tokens differ, the second with rows of some words only."""
     folder = tmp_path_factory.mktemp("two")
     save_model(folder / "other", "gpt2", "byte_level")
     first = plan_only(inputs.config(folder / "store"))
     dump(first.plan, first.store, LocalExecutor(), Silent())
-    config = inputs.config(folder / "store", model={"name": str(folder / "other"), "device": "cpu"})
+    sections = {"model": {"name": str(folder / "other")}, "dump": {"sample": {"share": 0.8, "seed": 1}}}
+    config = inputs.config(folder / "store", **sections)
     plan = plan_run(config, first.store, LocalExecutor(), Silent())
     dump(plan, first.store, LocalExecutor(), Silent())
     return first, Finished(first.store, plan)
+
+
+def common_words(found: tuple[Finished, ...]) -> tuple[set[int], list[set[int]]]:
+    """Words that all models have a counted row for, and those of each."""
+    sets = []
+    for one in found:
+        with tables(one.store) as read:
+            rows = read.rows(f"SELECT DISTINCT word_id FROM rows WHERE is_counted AND {own_rows(one)}")
+        sets.append({word for (word,) in rows})
+    return set.intersection(*sets), sets
+
+
+def own_rows(found: Finished) -> str:
+    """A condition for the rows of a model's row space."""
+    first, last = found.plan.shards[0], found.plan.shards[-1]
+    return f"row_id BETWEEN {first.first_row} AND {last.first_row + last.n_rows - 1}"
+
+
+def aligned_values(found: tuple[Finished, ...], tiles: MomentTiles) -> list[np.ndarray]:
+    """(N, T) of each model over the last token of every common word."""
+    words = ", ".join(map(str, sorted(common_words(found)[0])))
+    parts = []
+    for number, one in enumerate(found):
+        axis = NeuronAxis(tuple(block for block in tiles.axis.blocks if block.member == number))
+        last = f"SELECT max(row_id) FROM rows WHERE is_counted AND {own_rows(one)} AND word_id IN ({words})"
+        where = f"row_id IN ({last} GROUP BY word_id)"
+        parts.append(values_of(one.store, axis, one.plan.model, where))
+    return parts
 
 
 def test_models_are_aligned_word_by_word(two_models: tuple[Finished, Finished]) -> None:
     first, second = two_models
     members = tuple(Member.of_words(found.store, found.plan) for found in two_models)
     alignment, counts = align(first.store, members, Silent())
-    with tables(first.store) as read:
-        sets = [
-            {word for (word,) in read.rows(
-                "SELECT DISTINCT word_id FROM rows WHERE is_counted AND row_id >= ? AND row_id < ?",
-                *(found.plan.shards[0].first_row, found.plan.shards[-1].first_row + found.plan.shards[-1].n_rows))}
-            for found in two_models
-        ]  # fmt: skip
-    assert counts.n_aligned == len(sets[0] & sets[1])
-    assert counts.n_words == tuple(map(len, sets))
-    tiles = folded(first.store, members, alignment, null=3)
-    xs = []
-    for number, found in enumerate(two_models):
-        plan = found.plan
-        first_row = plan.shards[0].first_row
-        where = (
-            f"row_id IN (SELECT max(row_id) FROM rows WHERE is_counted AND row_id >= {first_row} "
-            f"AND row_id < {plan.shards[-1].first_row + plan.shards[-1].n_rows} "
-            f"AND word_id IN ({', '.join(map(str, sorted(sets[0] & sets[1])))}) GROUP BY word_id)"
-        )
-        own = NeuronAxis(tuple(block for block in tiles.axis.blocks if block.member == number))
-        xs.append(values_of(found.store, own, plan.model, where))
-    x = np.concatenate(xs)
-    np.testing.assert_allclose(whole(tiles), co_moments(x), rtol=1e-9, atol=1e-9)
+    common, sets = common_words(two_models)
+    assert (counts.n_aligned, counts.n_words) == (len(common), tuple(map(len, sets)))
+    assert 100 < counts.n_aligned == counts.n_words[1] < counts.n_words[0]
     assert second.plan.model != first.plan.model
+    tiles = folded(first.store, members, alignment, null=3)
+    xs = aligned_values(two_models, tiles)
+    np.testing.assert_allclose(whole(tiles), co_moments(np.concatenate(xs)), rtol=1e-9, atol=1e-9)
     a, b = tiles.axis.of_member(0), tiles.axis.of_member(1)
-    null = tiles.co_moments(a, b, "null")
-    stops = np.cumsum([len(alignment.places(first.store, shard)[0][0][1]) for shard in first.plan.shards])
-    order = np.concatenate(
-        [
-            start + moment_tiles.null_order(stop - start, 3, shard)
-            for start, stop, shard in zip([0, *stops[:-1]], stops, first.plan.shards, strict=True)
-        ]
-    )
+    order = null_rows(alignment, first)
     shuffled = co_moments(np.concatenate([xs[0], xs[1][:, order]]))
-    np.testing.assert_allclose(null, shuffled[: len(a), len(a) :], atol=1e-8)
+    np.testing.assert_allclose(tiles.co_moments(a, b, "null"), shuffled[: len(a), len(a) :], atol=1e-8)
+
+
+def null_rows(alignment: Alignment, lead: Finished) -> np.ndarray:
+    """The order of all rows that the null of seed 3 takes."""
+    sizes = [sum(len(units) for _, units in alignment.places(lead.store, s)[0]) for s in lead.plan.shards]
+    starts = np.cumsum([0, *sizes])
+    orders = [moment_tiles.null_order(n, 3, s) for n, s in zip(sizes, lead.plan.shards, strict=True)]
+    return np.concatenate([start + order for start, order in zip(starts, orders, strict=False)])
+
+
+def test_row_norms_equal_those_of_the_values(two_models: tuple[Finished, Finished]) -> None:
+    first, _ = two_models
+    members = tuple(Member.of_words(found.store, found.plan) for found in two_models)
+    alignment, _ = align(first.store, members, Silent())
+    tiles = folded(first.store, members, alignment, null=3)
+    job = tile_job(first.store, members, alignment, null=3)
+    norms = fold_norms(first.store, LocalExecutor(), Silent(), job, tiles)
+    x = np.concatenate(aligned_values(two_models, tiles))
+    squares = (x - x.mean(axis=1, keepdims=True)) ** 2
+    q = np.stack([squares[tiles.axis.layer_of == layer].sum(axis=0) for layer in range(len(tiles.axis.layers))])
+    np.testing.assert_allclose(norms.sums, q.sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(norms.products, q @ q.T, rtol=1e-9)
+    np.testing.assert_allclose(norms.null, q @ q[:, null_rows(alignment, first)].T, rtol=1e-9)
 
 
 def test_stores_of_the_same_documents_in_another_order_are_aligned_by_name(

@@ -1,0 +1,134 @@
+"""Squared lengths of rows, layer by layer: what the debiased kernel alignment needs beside co-moments.
+
+q of a row in a layer is Σ (x − mean)² over the layer's neurons. A task is a shard of the leading model; it leaves
+Σ q and Σ q qᵀ over the layers, which add up over shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.run.array_file import open_arrays, save_arrays
+from pipeline.run.fold import fold_tasks
+from pipeline.run.member_rows import MemberReader
+from pipeline.run.moment_tiles import MomentTiles, TileJob, null_order
+from pipeline.run.plan_record import ShardPlan
+from pipeline.run.progress import Progress
+from pipeline.run.work import Executor
+from pipeline.store.paths import state_file
+from pipeline.store.store import Store
+
+#: Neurons that are centred at a time.
+_NEURONS = 64
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RowNorms:
+    """Over all rows: ``sums`` (L,) of q, ``products`` (L, L) of q with q, ``null`` with that of the shuffled rows."""
+
+    sums: Floats
+    products: Floats
+    null: Floats
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard of the leader."""
+
+    shard: ShardPlan
+
+    @property
+    def key(self) -> str:
+        """Receipt key."""
+        return self.shard.key
+
+    @property
+    def neurons(self) -> range:
+        """As many as it has rows, which is what progress counts."""
+        return range(self.shard.n_rows)
+
+
+@dataclass(frozen=True, eq=False)
+class NormJob:
+    """Recipe of a worker; picklable."""
+
+    tiles: TileJob
+    stage: str
+    layers: tuple[tuple[int, str, int], ...]
+    mean: Floats
+    """Of every neuron of the axis (N,)."""
+
+    def open(self) -> NormWorker:
+        """Make the worker."""
+        return NormWorker(Store.open(self.tiles.store_url).pinned(), self)
+
+
+class NormWorker:
+    """Folds one shard after the other."""
+
+    def __init__(self, store: Store, job: NormJob) -> None:
+        self.store = store
+        self.job = job
+        self.readers = [MemberReader(member) for member in job.tiles.members]
+
+    def process(self, task: ShardTask, attempt: int) -> dict[str, Any]:
+        """Write the sums of one shard."""
+        job, tiles = self.job, self.job.tiles
+        places = tiles.alignment.places(self.store, task.shard)
+        number = {layer: place for place, layer in enumerate(job.layers)}
+        q: Floats | None = None
+        first = 0
+        for block in tiles.blocks:
+            for piece in block.pieces:
+                values = self.readers[block.member].gather(piece, places[block.member])
+                q = np.zeros((len(job.layers), values.shape[1])) if q is None else q
+                mean = job.mean[first : first + len(values)]
+                q[number[block.member, piece.component, piece.layer]] += squared_lengths(values, mean)
+                first += len(values)
+        q = np.zeros((len(job.layers), 0)) if q is None else q
+        shuffled = q[:, null_order(q.shape[1], tiles.null, task.shard)]
+        with self.store.staging() as staging:
+            path = state_file(tiles.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
+            save_arrays(staging.path(path), {"sums": q.sum(axis=1), "products": q @ q.T, "null": q @ shuffled.T})
+            self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
+        return {"n_rows": q.shape[1]}
+
+
+def squared_lengths(values: npt.NDArray[np.float32], mean: Floats) -> Floats:
+    """Σ (x − mean)² over the neurons of ``values`` (n, U), in float64: (U,)."""
+    total = np.zeros(values.shape[1])
+    for at in range(0, len(values), _NEURONS):  # in float64, values of a shard are twice as large
+        centred = values[at : at + _NEURONS] - mean[at : at + _NEURONS, None]
+        total += np.einsum("nt,nt->t", centred, centred)
+    return total
+
+
+def norms_stage(tiles_stage: str) -> str:
+    """Stage name of the receipts that go with those of the tiles."""
+    return f"norms-{tiles_stage.removeprefix('tiles-')}"
+
+
+def fold_norms(store: Store, executor: Executor, progress: Progress, job: TileJob, tiles: MomentTiles) -> RowNorms:
+    """Sums over all rows; shards that are there stay."""
+    stage = norms_stage(job.stage)
+    recipe = NormJob(job, stage, tuple(tiles.axis.layers), tiles.mean)
+    tasks = [ShardTask(shard) for shard in job.shards]
+    receipts = fold_tasks("row norms", stage, store, executor, progress, recipe, tasks, "rows")
+    progress.finish(f"{tiles.n_rows:,} rows")
+    return _total(store, [receipt.files[0].path for receipt in receipts], len(recipe.layers))
+
+
+def _total(store: Store, paths: Sequence[str], n_layers: int) -> RowNorms:
+    total = RowNorms(np.zeros(n_layers), np.zeros((n_layers, n_layers)), np.zeros((n_layers, n_layers)))
+    for path in paths:
+        with open_arrays(store, path) as file:
+            for name in ("sums", "products", "null"):
+                np.add(getattr(total, name), file[name], out=getattr(total, name))
+    return total

@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     *("encoding", "dump", "workers", "forecast", "readback", "verify"),
-    *("search", "search_store", "explain", "memory"),
+    *("search", "search_store", "explain", "clusters", "memory"),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.correlate.row_shuffle import shuffled_blocks
+from pipeline.correlate.shuffled_blocks import shuffled_blocks
 from pipeline.run.alignment import Alignment
 from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.fold import fold_tasks, kernel_threads
@@ -131,8 +131,9 @@ class TileWorker:
 
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:
-    """The rows of a shard as the null takes them."""
-    return shuffled_blocks(n_rows, NULL_ROWS, [seed or 0, shard.shard])
+    """The rows of a shard as the null takes them; two blocks at least, so that none stays."""
+    block = max(1, min(NULL_ROWS, n_rows // 2))
+    return shuffled_blocks(n_rows, block, np.random.default_rng([seed or 0, shard.shard]))
 
 
 def cut_rows(batches: Iterator[list[Floats32]], size: int) -> Iterator[list[Floats32]]:

@@ -11,7 +11,6 @@ import pytest
 from tiny_models import save_model
 from tiny_run import Finished, Inputs, plan_only, tables, write_corpus
 
-from pipeline.correlate.row_shuffle import shuffled_blocks
 from pipeline.run import moment_tiles
 from pipeline.run.alignment import Alignment, align
 from pipeline.run.dump import dump
@@ -290,16 +289,3 @@ def test_sentences_have_no_words_to_align(finished: Finished, inputs: Inputs, tm
     found = plan_only(config)
     with pytest.raises(ConfigError, match="rows are sentences"):
         Member.of_words(found.store, found.plan)
-
-
-@pytest.mark.parametrize(("n_rows", "block"), [(0, 4), (1, 4), (2, 4), (4, 4), (5, 4), (8, 4), (103, 10)])
-def test_shuffled_blocks_move_whole_blocks_and_leave_none(n_rows: int, block: int) -> None:
-    order = shuffled_blocks(n_rows, block, 1)
-    assert sorted(order.tolist()) == list(range(n_rows))
-    if n_rows > 1:
-        assert not (order == np.arange(n_rows)).all()
-    if n_rows > block:
-        stay = np.diff(order) == 1
-        assert stay.sum() >= n_rows - 1 - -(-n_rows // block)
-        starts = np.arange(0, n_rows, block)
-        assert (order[: len(order)][starts[starts < n_rows]] != starts).any()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from schemas.correlation_tables import CORRELATION_TABLES
 from schemas.explanation_table import EXPLANATIONS
 from schemas.ranking_tables import LAYER_BESTS, NULL_CHECKS, RANKINGS
 from schemas.table_schema import NEURON_KEY, Column, TableSchema
@@ -276,6 +277,7 @@ TABLES: dict[str, TableSchema] = {
         CONTEXTS,
         EXPLANATIONS,
         TOP_WORDS,
+        *CORRELATION_TABLES,
         RUNS,
         SHARDS,
         QUARANTINE,

@@ -146,7 +146,7 @@ def _cholesky(matrix: Floats, tolerance: float) -> Floats | None:
     """
     if not len(matrix):
         return matrix
-    norm = float(np.abs(matrix).sum(axis=0).max())
+    norm = lapack.dlange("1", matrix)
     factor, failed = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
     if failed:
         return None

@@ -45,8 +45,9 @@ def check_moments(moments: ArrayLike, name: str, shape: tuple[int | None, ...]) 
 
 def check_square(moments: ArrayLike, name: str) -> Floats:
     """``moments`` of one model with itself, a finite float64 matrix (N, N); errors as :func:`check_moments`."""
-    matrix = check_moments(moments, name, (None, None))
-    return check_moments(matrix, name, (len(matrix), len(matrix)))
+    matrix = np.asarray(moments, np.float64)
+    n_neurons = len(matrix) if matrix.ndim else 0
+    return check_moments(matrix, name, (n_neurons, n_neurons))
 
 
 def check_n_rows(n_rows: int) -> int:

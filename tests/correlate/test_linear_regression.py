@@ -154,6 +154,16 @@ def test_covariances_give_the_same_and_a_space_serves_many_blocks():
     np.testing.assert_allclose(whole.r2, by_lstsq(x, y)[0], atol=1e-10)
 
 
+def test_the_tolerance_is_the_share_of_variance_left_and_the_rank_below_the_rows():
+    for r, rank in ((1 - 5e-13, 1), (1 - 1e-9, 2)):  # 1 − r² is left: 1e−12, 2e−9
+        bb, ab = np.array([[1, r], [r, 1]]), np.array([[0.5, 0.5 * r]])
+        found = linear_regression([1.0], bb, ab, 100)
+        assert found.rank == rank
+        np.testing.assert_allclose(found.r2, 0.25, atol=1e-6)
+        assert linear_regression([1.0], bb, ab, 100, tolerance=1e-8).rank == 1
+    assert linear_regression([1.0], np.eye(9), np.zeros((1, 9)), 5).rank == 4
+
+
 def test_bad_arguments_are_named():
     good = {"m2_a": [1.0], "bb": [[1.0]], "ab": [[0.5]], "n_rows": 9}
     for change, error, words in (

@@ -32,6 +32,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.inputs import show
 from pipeline.compiled import kernel
+from pipeline.run.heap import keep_freed_memory
 from pipeline.search import BlockScores, CutRule, score_block, score_means
 from pipeline.search.device_sweep import DeviceHistogram, device_cuts, device_sweep
 from pipeline.search.search_states import score_sweeps
@@ -57,14 +58,12 @@ def random_concepts(n_rows: int, n_concepts: int, seed: int = 1) -> LabelMatrix:
     return LabelMatrix.from_pairs(np.concatenate(rows), concepts, n_rows, n_concepts)
 
 
-def by_thresholds(shards: Shards, codes: NDArray[np.uint16], threads: int) -> BlockScores:
-    """``codes``: memory for those of a shard, as a reader's memory is used again from shard to shard."""
+def by_thresholds(shards: Shards, threads: int) -> BlockScores:
     labels = shards[0][1]
     expected = np.sum([labels.counts for _, labels in shards], axis=0)
     state = ConceptHistogram.empty(len(shards[0][0]), labels.n_concepts, expected_positives=expected)
     for bits, labels in shards:
-        made = codes[: bits.size].reshape(bits.shape)
-        state.update(encode_codes(bits.view(np.uint16), "float16", made, threads), labels, threads)
+        state.update(encode_codes(bits.view(np.uint16), "float16", threads), labels, threads)
     return score_block(state, threads=threads)
 
 
@@ -150,7 +149,7 @@ def main() -> None:
         part = np.ascontiguousarray(values[:, rows])
         shards.append((part, labels.select_rows(mask)))
         wide.append((part.astype(np.float32), shards[-1][1]))
-    scratch = np.empty(max(part.size for part, _ in shards), np.uint16)
+    keep_freed_memory()  # as workers do
     codes = encode_codes(values.view(np.uint16), "float16")
     few = values[: options.torch_neurons].astype(np.float32)
     sparse = scipy.sparse.csc_array(
@@ -158,9 +157,9 @@ def main() -> None:
     ).T.tocsr()
     dense = np.ascontiguousarray(values.T.astype(np.float32))
     n_pairs = options.neurons * options.concepts
-    scores = by_thresholds(shards, scratch, options.threads)
+    scores = by_thresholds(shards, options.threads)
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "thresholds": (lambda: by_thresholds(shards, scratch, options.threads), n_pairs),
+        "thresholds": (lambda: by_thresholds(shards, options.threads), n_pairs),
         "means": (lambda: by_means(wide, options.threads), n_pairs),
         "torch": (lambda: by_torch(few, labels), len(few) * options.concepts),
         "scipy": (lambda: sparse @ dense, n_pairs),

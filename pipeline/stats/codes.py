@@ -33,20 +33,16 @@ def check_half_dtype(dtype: str) -> HalfDtype:
     )
 
 
-def encode_codes(
-    bits: NDArray[np.uint16], dtype: str, out: NDArray[np.uint16] | None = None, threads: int = 1
-) -> NDArray[np.uint16]:
+def encode_codes(bits: NDArray[np.uint16], dtype: str, threads: int = 1) -> NDArray[np.uint16]:
     """Codes of stored values, same shape; ``bits`` are the raw bits of ``dtype`` (float16 or bfloat16).
 
     Both dtypes keep sign, exponent and mantissa in this order, so one formula serves both. NaN is not expected (the
-    store refuses it) and gets the codes at either end. Into ``out``, which may be ``bits`` itself, if it is given.
+    store refuses it) and gets the codes at either end.
     """
     check_half_dtype(dtype)
     if bits.dtype != np.uint16:
         raise UsageError(f"bits must be uint16 (the raw bits of {dtype}), not {bits.dtype}; view the array as uint16")
-    codes = np.empty(bits.shape, np.uint16) if out is None else out
-    if codes.shape != bits.shape or not codes.flags.c_contiguous:
-        raise UsageError(f"out must be C-contiguous and of shape {bits.shape}")
+    codes = np.empty(bits.shape, np.uint16)
     given, made = np.ascontiguousarray(bits).reshape(-1), codes.reshape(-1)
     over_neurons(lambda first, last: _encode(given[first:last], made[first:last]), len(given), threads)
     return codes

@@ -27,6 +27,7 @@ COMMANDS = {
     "contexts": "Extreme rows per neuron, with their words.",
     "explain": "Find formulas over concepts for neurons.",
     "words": "Words per neuron, by their mean activation.",
+    "factors": "Groups of neurons per layer, by non-negative factors.",
     "import": "Take in activations of another program.",
     "export": "Write activations for other programs.",
     "publish": "Freeze what is finished as a snapshot for other readers.",

@@ -150,7 +150,7 @@ def read_config(config_path: str, store_url: str | None) -> Config:
 def find_plan(config_path: str | None, store_url: str | None, alias: str | None) -> tuple[Store, Plan]:
     """The store and plan of a stage command: ``CONFIG.yaml``, or ``--store`` with what was planned there.
 
-    A config given here also renews the analyses' settings of the plan (concepts, search, contexts, explain, report):
+    A config given here also renews the analyses' settings of the plan (concepts, search, contexts, explain, …):
     for this command and, after a stage (:func:`jobs.stage.run_stage`), for those that follow. A config that would
     change the dump itself is refused.
     """

@@ -15,6 +15,7 @@ from jobs.options import choose_executor, config_to_plan, planning_options
 from jobs.plan import describe
 from jobs.report import check_can_write, report_path, write_report
 from pipeline.run.dump import dump
+from pipeline.run.factors import factors
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_explanations import explain
 from pipeline.run.neuron_search import search
@@ -51,7 +52,7 @@ def command(
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
 
-    With a section `explain`, formulas over concepts too, before publishing.
+    With a section `explain`, formulas over concepts too, before publishing; with `factors`, non-negative factors.
 
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
@@ -68,8 +69,11 @@ def command(
         check_can_write(path)
         plan = plan_run(config, store, executor, progress)
         say(describe(plan))
-        for stage in (dump, compute_statistics, search, contexts, *([] if config.explain is None else [explain])):
+        for stage in (dump, compute_statistics, search, contexts):
             stage(plan, store, executor, progress)
+        for section, stage in ((config.explain, explain), (config.factors, factors)):
+            if section is not None:
+                stage(plan, store, executor, progress)
         snapshot = publish(store)
         sweep_staging(store.storage)  # of workers that died and were replaced
         page = write_report(store, config, plan.run_id, path)

@@ -138,6 +138,25 @@ class TopWordsConfig(OfNeurons):
     """Take words of other case for the same, and write them in lower case."""
 
 
+class FactorsConfig(Section):
+    """Non-negative factors of the activations of each layer."""
+
+    k: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Factors per layer."""
+    components: tuple[Component, ...] | None = None
+    """Components to factor; all that were dumped by default."""
+    layers: Numbers | None = None
+    """Layers to factor, such as `[0, 2-5]`; all that were dumped by default."""
+    passes: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Passes over all rows that improve the factors of a sample, at most."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Another seed draws another sample."""
+    batch_rows: Annotated[int, Field(ge=1)] = 1024
+    """Rows that are multiplied together; decides memory, and the last bits of results."""
+    rows_per_factor: Annotated[int, Field(ge=1)] | Literal["all"] = 100
+    """Rows kept of each factor, those with the largest values; `all`: every row where it is active."""
+
+
 class ReportConfig(Section):
     """The page."""
 

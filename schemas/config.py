@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from schemas.analysis_config import (
     ContextsConfig,
     ExplainConfig,
+    FactorsConfig,
     ReportConfig,
     SearchConfig,
     StatsConfig,
@@ -361,6 +362,8 @@ class Config(Section):
     """Formulas over concepts for some neurons; only if this section is there."""
     top_words: TopWordsConfig = TopWordsConfig()
     """Words per neuron; only `neuronmill words` makes them."""
+    factors: FactorsConfig | None = None
+    """Non-negative factors of each layer; only if this section is there."""
     report: ReportConfig = ReportConfig()
     """The page."""
     executor: ExecutorConfig = ExecutorConfig()

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from schemas.correlation_tables import CORRELATION_TABLES
 from schemas.explanation_table import EXPLANATIONS
+from schemas.factor_tables import FACTOR_NEURONS, FACTOR_ROWS, FACTORS
 from schemas.ranking_tables import LAYER_BESTS, NULL_CHECKS, RANKINGS
 from schemas.table_schema import NEURON_KEY, Column, TableSchema
 from schemas.word_tables import CONTEXTS, TOP_WORDS
@@ -278,6 +279,9 @@ TABLES: dict[str, TableSchema] = {
         EXPLANATIONS,
         TOP_WORDS,
         *CORRELATION_TABLES,
+        FACTORS,
+        FACTOR_NEURONS,
+        FACTOR_ROWS,
         RUNS,
         SHARDS,
         QUARANTINE,

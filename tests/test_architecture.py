@@ -52,6 +52,7 @@ HOMES = {
         "pipeline/exchange/arrow_file.py",
     ),
     "h5py": ("pipeline/exchange/neurox.py",),
+    "umap": ("pipeline/correlate/neuron_map.py",),
     "spacy": ("pipeline/corpus/annotate.py",),
     "plotly": ("pipeline/report",),
     "jinja2": ("pipeline/report",),

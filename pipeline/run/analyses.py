@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
+from pipeline.run.factors import factor_tasks, factors, factors_stage
 from pipeline.run.neuron_contexts import contexts, contexts_stage
 from pipeline.run.neuron_explanations import explain, explain_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search, search_stages
@@ -40,7 +41,7 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches, contexts, words and explanations of a run, then its tables of runs and shards.
+    """Statistics, searches, contexts, words, explanations and factors of a run, then its tables of runs and shards.
 
     Each is found when asked for. They go by the plan's settings and by those of earlier commands, as far as the table
     of runs still tells them.
@@ -56,6 +57,9 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
         explained = _explain(with_config, store)
         if explained is not None:
             yield explained
+        factored = _factors(with_config, store)
+        if factored is not None:
+            yield factored
     yield _records(plan, store)
 
 
@@ -134,6 +138,17 @@ def _explain(plan: Plan, store: Store) -> Analysis | None:
         (_table(plan, "explanations", key),),
         lambda executor, progress: explain(plan, store, executor, progress),
     )
+
+
+def _factors(plan: Plan, store: Store) -> Analysis | None:
+    """None without the section, or where these settings leave nothing to factor."""
+    if plan.config.factors is None:
+        return None
+    try:
+        factor_tasks(plan)
+    except ConfigError:
+        return None
+    return Analysis((factors_stage(plan),), (), lambda executor, progress: factors(plan, store, executor, progress))
 
 
 def _records(plan: Plan, store: Store) -> Analysis:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from pipeline.run import dump_files
+from pipeline.run.factors import factors_stage
 from pipeline.run.labelling import planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
@@ -32,6 +33,8 @@ def live_stages(store: Store) -> frozenset[str]:
     for plan in readable_plans(store)[0]:
         concept_set = planned_concepts(plan, store)
         found |= {statistics_stage(plan), contexts_stage(plan), words_stage(plan), concept_set.stage, concept_set.id}
+        if plan.config.factors is not None:
+            found.add(factors_stage(plan))
         if plan.config.explain is not None:
             with suppress(ConfigError, StoreError):  # these settings leave nothing to explain
                 found.update(explain_stage(plan, store))

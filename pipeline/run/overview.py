@@ -11,6 +11,8 @@ from schemas.config import Config
 from schemas.errors import StoreLocationError
 
 _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"}
+#: Results that `neuronmill run` makes if the config has the section.
+_SECTIONS = {"explain": "explanations", "factors": "factors"}
 #: Results that `neuronmill run` does not make.
 _OPTIONAL = {"words": "top_words"}
 
@@ -21,8 +23,8 @@ def overview(plan: Plan, store: Store) -> list[str]:
     missing = [shard for shard in plan.shards if shard.key not in dumped]
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {human_bytes(n_bytes)}" if missing else "all done"
-    tables = _TABLES | ({} if plan.config.explain is None else {"explain": "explanations"})
-    done = [stage for stage, table in (tables | _OPTIONAL).items() if store.files(table, plan.run_id)]
+    tables = _TABLES | {name: table for name, table in _SECTIONS.items() if getattr(plan.config, name) is not None}
+    done = [stage for stage, table in (_TABLES | _SECTIONS | _OPTIONAL).items() if store.files(table, plan.run_id)]
     left = [stage for stage in tables if stage not in done]
     sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
     return [

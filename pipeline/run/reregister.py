@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from pipeline.run.dump_files import dump_stage, unfinished_shards
+from pipeline.run.factors import show_factors
 from pipeline.run.labelling import label, planned_concepts
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
@@ -33,6 +36,9 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
     register_dump(plan, store, dump_stage(plan))
     show_finished(store, plan, "neuron_stats", statistics_stage(plan))
     show_finished(store, plan, "contexts", contexts_stage(plan))
+    if plan.config.factors is not None:
+        with suppress(ConfigError):  # the settings leave nothing to factor
+            show_factors(plan, store)
     if is_labelled and store.receipts(f"rankings-{plan.run_id}"):
         try:
             _, key = search_stages(plan, store)

@@ -47,6 +47,8 @@ _COPIED = {
     "contexts": "run_id, model, component, layer, neuron, tail, rank",
     "explanations": "run_id, model, component, layer, neuron, sign",
     "top_words": "run_id, model, component, layer, neuron, tail, rank",
+    "factors": "run_id, model, component, layer, factor",
+    "factor_neurons": "run_id, model, component, layer, factor, rank",
     "concepts": "concept, label_on, n_rows, definition",
     "runs": "run_id",
     "shards": "run_id, shard",
@@ -56,8 +58,8 @@ _COPIED = {
 
 _MAX_CONFLICTS = 100
 _MACROS = (
-    "sentences, words, tokens, rows, labels, activations_<component>, activations and (of dumps with mode topk or "
-    "threshold) sparse_<component> read the store's Parquet files: "
+    "sentences, words, tokens, rows, labels, factor_rows, activations_<component>, activations and (of dumps with mode "
+    "topk or threshold) sparse_<component> read the store's Parquet files: "
     "FROM words('/path/to/store'). Or once SET file_search_path = '/path/to/store', then FROM words(). "
     "The store is the folder that holds snapshots/."
 )

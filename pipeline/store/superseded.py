@@ -1,8 +1,8 @@
 """Which receipts are of superseded analyses: results of earlier settings that nothing shows any more.
 
 An analysis leaves parts (per range of neurons) and tables made of them. A table is superseded when no manifest in use
-and no snapshot lists it, its parts when all tables made of them are. Labels, concepts and the records of runs are
-tables. What took a reading of the corpus or a forward pass to make (corpus, rows, activations, imports) never is.
+and no snapshot lists it, its parts when all tables made of them are. Labels, concepts, factors and the records of runs
+are tables. What took a reading of the corpus or a forward pass to make (corpus, rows, activations, imports) never is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.store.receipts import Receipt
 
 _TABLES = (
     *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
-    *("explanations-", "runs-", "shards-"),
+    *("explanations-", "factors-", "runs-", "shards-"),
 )
 _PARTS = ("stats-", "search-", "words-", "explain-")
 

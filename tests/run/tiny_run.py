@@ -45,6 +45,9 @@ DATA_FOLDERS = (
     "layer_bests",
     "contexts",
     "top_words",
+    "factors",
+    "factor_neurons",
+    "factor_rows",
     "concepts",
 )
 _WORDS = {

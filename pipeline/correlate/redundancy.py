@@ -147,7 +147,7 @@ def layer_spread(labels: Ints, index: LayerIndex) -> LayerSpread:
     np.minimum.at(low, labels, numbers)
     np.maximum.at(high, labels, numbers)
     span = (high - low + 1)[many]
-    widest = int(index.numbers.max(initial=0) - index.numbers.min(initial=0) + 1) if n_layers else 0
+    widest = int(np.ptp(index.numbers)) + 1 if n_layers else 0
     windows = np.arange(1, widest + 1)
     component = np.array([index.components.index(name) for name, _ in index.layers], np.int64)[layer_of]
     first, last = np.full(n_clusters, len(index.components)), np.full(n_clusters, -1)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.run.array_file import open_arrays, save_arrays
-from pipeline.run.member_rows import Member, MemberReader
+from pipeline.run.member_rows import Member, MemberReader, Place
 from pipeline.run.plan_record import ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.store.paths import state_file
@@ -26,8 +26,6 @@ from schemas.fingerprints import fingerprint
 #: Raised whenever the same rows would be aligned otherwise.
 VERSION = 1
 
-#: Some units of one shard; None for all of them.
-Place = tuple[ShardPlan, npt.NDArray[np.int64] | None]
 Ints = npt.NDArray[np.int64]
 _SAME = ["document", "sentence", "start", "end", "word"]
 

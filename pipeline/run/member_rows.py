@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.run.fold import ActivationFold, Batch, NeuronTask, ShardCache
+from pipeline.run.fold import ActivationFold, NeuronTask, ShardCache
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.search_rows import RowRule, unit_starts
+from pipeline.stats.codes import bits_to_float32
 from pipeline.store.store import Store
+from pipeline.store.value_columns import Values
+from schemas.config import ValueDtype
 from schemas.errors import ConfigError
 
 
@@ -48,6 +51,44 @@ class Member:
         return [self.plan.run_id, self.rule.unit, self.rule.pooling]
 
 
+#: Some units of one shard; None for all of them.
+Place = tuple[ShardPlan, npt.NDArray[np.int64] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows:
+    """Values of n neurons over U units, as they are stored; what is asked for becomes float32, not all at once."""
+
+    n_neurons: int
+    dtype: ValueDtype
+    parts: list[tuple[Values, npt.NDArray[np.int64]]]
+    """Of each shard: (n, T) stored values, and the rows among them that stand for the units."""
+
+    @property
+    def n_units(self) -> int:
+        """U."""
+        return sum(len(rows) for _, rows in self.parts)
+
+    def take(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """float32 (n, u) of some of the units, in their order."""
+        if len(self.parts) == 1:
+            stored, rows = self.parts[0]
+            return self._floats(stored, rows[units])
+        made = np.empty((self.n_neurons, len(units)), np.float32)
+        first = 0
+        for stored, rows in self.parts:
+            here = (units >= first) & (units < first + len(rows))
+            made[:, here] = self._floats(stored, rows[units[here] - first])
+            first += len(rows)
+        return made
+
+    def _floats(self, stored: Values, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        chosen = stored.take(rows, axis=1)
+        return (
+            chosen.view(np.float32) if self.dtype == "float32" else bits_to_float32(chosen.view(np.uint16), self.dtype)
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Units:
     """The units of one shard: ``rows`` (U,) is the row in the shard that stands for each, ``words`` (U,) its word."""
@@ -65,25 +106,15 @@ class MemberReader:
         self._fold = ActivationFold(self.store, member.plan)
         self.units = ShardCache(self._units)
 
-    def values(
-        self, task: NeuronTask, shard: ShardPlan, units: npt.NDArray[np.int64] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """float32 (n, U) of a task's neurons over the ``units`` of a shard, all by default."""
-        rows = self.units[shard].rows
-        rows = rows if units is None else rows[units]
-        if not len(rows):
-            return np.empty((len(task.neurons), 0), np.float32)
-        bits = self._fold.read(task, shard)
-        chosen = bits if len(rows) == shard.n_rows else bits.take(rows, axis=1)
-        whole = chosen if chosen.flags.c_contiguous else chosen.copy()
-        return Batch(shard, whole, rows, self.member.plan.capture.value_dtype).values()
-
-    def gather(
-        self, task: NeuronTask, places: Sequence[tuple[ShardPlan, npt.NDArray[np.int64] | None]]
-    ) -> npt.NDArray[np.float32]:
-        """:meth:`values` of units of several shards, one after the other."""
-        parts = [self.values(task, *place) for place in places]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    def stored(self, task: NeuronTask, places: Sequence[Place]) -> StoredRows:
+        """A task's neurons over units of several shards, one after the other; a place without units means all."""
+        parts = []
+        for shard, units in places:
+            rows = self.units[shard].rows
+            rows = rows if units is None else rows[units]
+            if len(rows):
+                parts.append((self._fold.read(task, shard), rows))
+        return StoredRows(len(task.neurons), self.member.plan.capture.value_dtype, parts)
 
     def _units(self, shard: ShardPlan) -> Units:
         files = self.store.files("rows", self.member.plan.row_space, shard=shard.shard)

@@ -114,20 +114,26 @@ class TileWorker:
 
     def _centred(self, blocks: Sequence[NeuronBlock], has_null: bool) -> Iterator[list[Centred]]:
         """The blocks' next rows, centred, then those of the null; what comes after them is read meanwhile."""
-        chunks = cut_rows((self._values(blocks, shard, has_null) for shard in self.job.shards), CHUNK)
+        chunks = cut_rows((part for shard in self.job.shards for part in self._values(blocks, shard, has_null)), CHUNK)
         for parts in read_ahead(chunks):
             yield [centred(part, self.job.precision, self.threads) for part in parts]
 
-    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan, has_null: bool) -> list[Floats32]:
-        """The aligned rows of one of the leader's shards, (n, U) of each block; then the last one's, shuffled."""
+    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan, has_null: bool) -> Iterator[list[Floats32]]:
+        """The aligned rows of one of the leader's shards, some at a time: (n, u) of each block, then those shuffled."""
         places = self.job.alignment.places(self.store, shard)
-        found = [
-            np.concatenate([self.readers[block.member].gather(piece, places[block.member]) for piece in block.pieces])
+        stored = [
+            [self.readers[block.member].stored(piece, places[block.member]) for piece in block.pieces]
             for block in blocks
         ]
-        if has_null:
-            found.append(found[-1].take(null_order(found[-1].shape[1], self.job.null, shard), axis=1))
-        return found
+        n_units = stored[0][0].n_units
+        every = np.arange(n_units)
+        shuffled = null_order(n_units, self.job.null, shard)
+        for at in range(0, n_units, CHUNK):
+            units = every[at : at + CHUNK]
+            found = [np.concatenate([piece.take(units) for piece in pieces]) for pieces in stored]
+            if has_null:
+                found.append(np.concatenate([piece.take(shuffled[at : at + CHUNK]) for piece in stored[-1]]))
+            yield found
 
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:
@@ -188,8 +194,9 @@ def block_size(plans: Sequence[Plan], memory_mb: int) -> int:
     """Neurons of a block, so that a worker's tile with the rows it reads fits ``memory_mb``."""
     longest = max((shard.n_rows for plan in plans for shard in plan.shards), default=0)
     itemsize = 4 if any(plan.capture.value_dtype == "float32" for plan in plans) else 2
-    # of two blocks: a shard as it is stored and as float32, and once more read ahead; a chunk before and after centring
-    per_neuron = 2 * (2 * (itemsize + 4) * longest + 8 * CHUNK)
+    # of two blocks and a null: a shard as it is stored, and the chunk that is read and the one that is multiplied, each
+    # before and after pieces are put together or centred
+    per_neuron = 2 * itemsize * longest + 3 * 4 * 4 * CHUNK
     budget = max(memory_mb, 64) * 2**20
     low, high = 16, MAX_BLOCK
     while low < high:  # a tile itself is float64, beside a product

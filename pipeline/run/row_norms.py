@@ -23,8 +23,8 @@ from pipeline.run.work import Executor
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 
-#: Neurons that are centred at a time.
-_NEURONS = 64
+#: Rows that are centred at a time: in float64 they are four times as large as they are stored.
+_ROWS = 1024
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,31 +83,24 @@ class NormWorker:
         job, tiles = self.job, self.job.tiles
         places = tiles.alignment.places(self.store, task.shard)
         number = {layer: place for place, layer in enumerate(job.layers)}
-        q: Floats | None = None
+        n_units = sum(len(self.readers[0].units[shard].rows if units is None else units) for shard, units in places[0])
+        q = np.zeros((len(job.layers), n_units))
         first = 0
         for block in tiles.blocks:
             for piece in block.pieces:
-                values = self.readers[block.member].gather(piece, places[block.member])
-                q = np.zeros((len(job.layers), values.shape[1])) if q is None else q
-                mean = job.mean[first : first + len(values)]
-                q[number[block.member, piece.component, piece.layer]] += squared_lengths(values, mean)
-                first += len(values)
-        q = np.zeros((len(job.layers), 0)) if q is None else q
+                stored = self.readers[block.member].stored(piece, places[block.member])
+                mean = job.mean[first : first + stored.n_neurons, None]
+                of_layer = q[number[block.member, piece.component, piece.layer]]
+                for at in range(0, n_units, _ROWS):
+                    values = stored.take(np.arange(at, min(at + _ROWS, n_units))) - mean
+                    of_layer[at : at + _ROWS] += np.einsum("nt,nt->t", values, values)
+                first += stored.n_neurons
         shuffled = q[:, null_order(q.shape[1], tiles.null, task.shard)]
         with self.store.staging() as staging:
             path = state_file(tiles.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
             save_arrays(staging.path(path), {"sums": q.sum(axis=1), "products": q @ q.T, "null": q @ shuffled.T})
             self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
         return {"n_rows": q.shape[1]}
-
-
-def squared_lengths(values: npt.NDArray[np.float32], mean: Floats) -> Floats:
-    """Σ (x − mean)² over the neurons of ``values`` (n, U), in float64: (U,)."""
-    total = np.zeros(values.shape[1])
-    for at in range(0, len(values), _NEURONS):  # in float64, values of a shard are twice as large
-        centred = values[at : at + _NEURONS] - mean[at : at + _NEURONS, None]
-        total += np.einsum("nt,nt->t", centred, centred)
-    return total
 
 
 def norms_stage(tiles_stage: str) -> str:

@@ -73,29 +73,37 @@ class CrossMoments:
 
     def add_centred(self, a: Centred, b: Centred, threads: int = 1) -> None:
         """Add a batch of rows that :func:`centred` has centred."""
-        n, batch = self.n_rows, a.n_rows
-        weight = n * batch / (n + batch)
-        delta_a, delta_b = a.mean - self.mean_a, b.mean - self.mean_b
-        shift_a, rest_a = weight * delta_a, batch * a.rest
+        step = self.advance(a, b)
 
         def work(first: int, last: int) -> None:
             for top in range(first * STRIPE, min(last * STRIPE, len(self.mean_a)), STRIPE):
                 rows, left = slice(top, top + STRIPE), top if self.symmetric else 0
-                product = a.values[rows] @ b.values[left:].T
                 add_products(
-                    self.comoment[rows, left:], product, shift_a[rows], delta_b[left:], rest_a[rows], b.rest[left:]
+                    self.comoment[rows, left:],
+                    a.values[rows] @ b.values[left:].T,
+                    step.shift_a[rows],
+                    step.shift_b[left:],
+                    step.rest_a[rows],
+                    step.rest_b[left:],
                 )
 
         with _blas().limit(limits=1):  # the stripes are shared out here
             over_neurons(work, -(-len(self.mean_a) // STRIPE), threads)
+
+    def advance(self, a: Centred, b: Centred) -> Step:
+        """Take over rows, means and squares of a batch; the co-moments that go with them are the caller's to add."""
+        n, batch = self.n_rows, a.n_rows
+        weight, share = n * batch / (n + batch), batch / (n + batch)
+        delta_a, delta_b = a.mean - self.mean_a, b.mean - self.mean_b
         self.m2_a += a.m2 + weight * delta_a**2
-        self.mean_a += delta_a * (batch / (n + batch))
+        self.mean_a += delta_a * share
         if self.symmetric:
             self.m2_b, self.mean_b = self.m2_a.copy(), self.mean_a.copy()
         else:
             self.m2_b += b.m2 + weight * delta_b**2
-            self.mean_b += delta_b * (batch / (n + batch))
+            self.mean_b += delta_b * share
         self.n_rows += batch
+        return Step(weight * delta_a, delta_b, batch * a.rest, b.rest)
 
     def merge(self, other: CrossMoments) -> CrossMoments:
         """Add the rows of ``other`` in place; ``other`` is left as it is."""
@@ -139,6 +147,16 @@ class CrossMoments:
         state.n_rows, state.symmetric = int(state.n_rows), bool(state.symmetric)
         state.precision = "float64" if str(state.precision) == "float64" else "float32"
         return state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """Beside the product of two centred batches, their co-moments gain shift_a ⊗ shift_b − rest_a ⊗ rest_b."""
+
+    shift_a: NDArray[np.float64]
+    shift_b: NDArray[np.float64]
+    rest_a: NDArray[np.float64]
+    rest_b: NDArray[np.float64]
 
 
 @cache

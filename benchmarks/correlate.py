@@ -1,0 +1,133 @@
+"""Correlation of all pairs of neurons: speed beside numpy and the limit of matrix products, in memory and from a store.
+
+    python -m benchmarks.correlate [--neurons 6144] [--rows 25000] [--threads 2] [--rounds 3] [--store STORE]
+
+In turn, medians:
+
+peak      one float32 matrix product of the size that tiles use, on all threads: the limit
+arrays    ``numpy.corrcoef`` of a float32 array in memory (numpy multiplies in float64, one triangle) beside ours, whose
+          largest difference from it is shown; the work counted is N² T, a multiplication and an addition for each pair
+          of the triangle and each row, so nobody who computes one triangle can pass the limit
+store     with ``--store``: all tiles of every model of a store folded from its Parquet files by one worker, and what
+          that is of the limit. What it writes is taken away again.
+
+Memory is the peak of this process over what it held before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks.inputs import show
+from benchmarks.watched import median_seconds
+from pipeline.run.alignment import Alignment
+from pipeline.run.local_executor import LocalExecutor
+from pipeline.run.member_rows import Member
+from pipeline.run.moment_tiles import CHUNK, MAX_BLOCK, TileJob, block_size, fold_tiles, tiles_stage
+from pipeline.run.neuron_blocks import neuron_blocks
+from pipeline.run.plan_record import Plan
+from pipeline.run.plans import load_plan, planned_models
+from pipeline.run.progress import Silent
+from pipeline.stats.cross_moments import CrossMoments
+from pipeline.store.store import Store
+
+
+def peak_rate(threads: int, rounds: int) -> float:
+    """Floating-point operations per second of a float32 matrix product."""
+    a, b = np.random.default_rng(0).standard_normal((2, MAX_BLOCK, CHUNK), np.float32)
+    out = np.empty((MAX_BLOCK, MAX_BLOCK), np.float32)
+    with threadpool_limits(threads):
+        seconds = median_seconds(lambda: np.matmul(a, b.T, out=out), rounds)
+    return 2 * MAX_BLOCK**2 * CHUNK / seconds
+
+
+def ours(x: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
+    """Correlations (N, N) of ``x`` (N, T)."""
+    state = CrossMoments.empty(len(x))
+    for at in range(0, x.shape[1], CHUNK):
+        state.update(x[:, at : at + CHUNK], threads=threads)
+    return state.correlations()
+
+
+def arrays(options: argparse.Namespace, peak: float) -> None:
+    x = np.random.default_rng(1).standard_normal((options.neurons, options.rows), np.float32)
+    x[::7] += 300
+    with threadpool_limits(options.threads):
+        theirs = median_seconds(lambda: np.corrcoef(x), options.rounds)
+        seconds = median_seconds(lambda: ours(x, options.threads), options.rounds)
+        error = float(np.abs(ours(x, options.threads) - np.corrcoef(x.astype(np.float64))).max())
+    work = options.neurons**2 * options.rows
+    show(
+        {
+            "numpy.corrcoef": f"{theirs:.1f} s, {work / theirs / 1e9:.0f} GFLOP/s",
+            "ours": f"{seconds:.1f} s, {work / seconds / 1e9:.0f} GFLOP/s, {work / seconds / peak:.0%} of the limit, "
+            f"{theirs / seconds:.2f} times numpy, largest difference {error:.1e}",
+        }
+    )
+
+
+def of_store(url: str, memory_mb: int, peak: float) -> None:
+    store = Store.open(url)
+    for alias in planned_models(store):
+        plan = of_one_worker(load_plan(store, alias))
+        member = Member.alone(store, plan)
+        blocks = tuple(neuron_blocks(0, plan, lambda *_: True, block_size([plan], memory_mb)))
+        alignment = Alignment.alone(member)
+        stage = tiles_stage([member], blocks, alignment, "float32", null=-1)  # not that of any command
+        job = TileJob(store.url, stage, (member,), blocks, alignment, "float32", None)
+        pairs = [(a, b) for a in range(len(blocks)) for b in range(a, len(blocks))]
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        tiles = fold_tiles(store, LocalExecutor(), Silent(), job, pairs)
+        seconds = time.perf_counter() - start
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        remove_stage(Path(url), stage)
+        work = tiles.axis.n_neurons**2 * tiles.n_rows
+        read = 2 * tiles.n_rows * sum(blocks[a].n_neurons + (a != b) * blocks[b].n_neurons for a, b in pairs)
+        show(
+            {
+                f"{alias}: {tiles.axis.n_neurons} neurons × {tiles.n_rows} rows": f"{seconds:.1f} s, "
+                f"{work / seconds / 1e9:.0f} GFLOP/s, {work / seconds / peak:.0%} of the limit; {len(pairs)} tiles, "
+                f"{read / 1e9:.1f} GB read, {grown / 1e3:.0f} MB more resident"
+            }
+        )
+
+
+def of_one_worker(plan: Plan) -> Plan:
+    """Its kernels may use all cores of this process."""
+    executor = plan.config.executor.model_copy(update={"workers": 1})
+    return plan.with_config(plan.config.model_copy(update={"executor": executor}))
+
+
+def remove_stage(folder: Path, stage: str) -> None:
+    for path in [folder / "receipts" / stage, *folder.glob(f"states/run=*/{stage}")]:
+        shutil.rmtree(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--neurons", type=int, default=6144)
+    parser.add_argument("--rows", type=int, default=25_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--store", help="a local store; its models are correlated one after the other")
+    parser.add_argument("--memory-mb", type=int, default=2048)
+    options = parser.parse_args()
+    peak = peak_rate(options.threads, 5)
+    show({"peak": f"{peak / 1e9:.0f} GFLOP/s, float32, {options.threads} threads"})
+    if options.neurons:
+        arrays(options, peak)
+    if options.store:
+        of_store(options.store, options.memory_mb, peak)
+
+
+if __name__ == "__main__":
+    main()

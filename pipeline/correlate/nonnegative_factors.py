@@ -104,7 +104,7 @@ def nonnegative_factors(
         part, sample = _first_pass(blocks, n_neurons, n_rows, settings)
         weights = start_factors(sample, settings.n_factors, settings.seed)
         del sample
-        size = np.sqrt(part.sum_squares)
+        size = float(np.sqrt(part.sum_squares))
         errors: list[float] = []
         is_converged = False
         for _ in range(settings.passes):

@@ -12,6 +12,7 @@ sys.path[:0] = [str(_TESTS / "extract"), str(_TESTS / "run")]  # the tiny model 
 
 from tiny_run import make_inputs, run_stages  # noqa: E402
 
+from pipeline.run.factors import factors  # noqa: E402
 from pipeline.run.local_executor import LocalExecutor  # noqa: E402
 from pipeline.run.neuron_explanations import explain  # noqa: E402
 from pipeline.run.progress import Silent  # noqa: E402
@@ -32,6 +33,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("documented")
     config = make_inputs(folder / "inputs").config(folder / "store", concepts={"include": _CONCEPTS})
     finished = run_stages(config)
-    explain(finished.plan, finished.store, LocalExecutor(), Silent())
+    for stage in (explain, factors):
+        stage(finished.plan, finished.store, LocalExecutor(), Silent())
     publish(finished.store)
     return finished.store

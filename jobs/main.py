@@ -26,6 +26,7 @@ COMMANDS = {
     "search": "Rank neurons for every concept.",
     "contexts": "Extreme rows per neuron, with their words.",
     "explain": "Find formulas over concepts for neurons.",
+    "cluster": "Group neurons that are active together; how redundant and how wide layers are.",
     "words": "Words per neuron, by their mean activation.",
     "factors": "Groups of neurons per layer, by non-negative factors.",
     "import": "Take in activations of another program.",

@@ -16,6 +16,7 @@ from jobs.plan import describe
 from jobs.report import check_can_write, report_path, write_report
 from pipeline.run.dump import dump
 from pipeline.run.factors import factors
+from pipeline.run.neuron_clusters import cluster
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_explanations import explain
 from pipeline.run.neuron_search import search
@@ -52,7 +53,8 @@ def command(
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
 
-    With a section `explain`, formulas over concepts too, before publishing; with `factors`, non-negative factors.
+    With sections `explain`, `factors` and `cluster`, formulas over concepts, non-negative factors and clusters of
+    neurons too, before publishing.
 
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
@@ -71,7 +73,7 @@ def command(
         say(describe(plan))
         for stage in (dump, compute_statistics, search, contexts):
             stage(plan, store, executor, progress)
-        for section, stage in ((config.explain, explain), (config.factors, factors)):
+        for section, stage in ((config.explain, explain), (config.factors, factors), (config.cluster, cluster)):
             if section is not None:
                 stage(plan, store, executor, progress)
         snapshot = publish(store)

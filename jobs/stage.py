@@ -31,6 +31,8 @@ from schemas.config import Config
 
 Stage = Callable[[Plan, Store, Executor, Progress], Any]
 Change = Callable[[Plan, Store], Config]
+#: What came of a stage, or what would, in lines.
+Description = Callable[[Plan, Store], list[str]]
 
 
 def stage_options(command: Any) -> Any:
@@ -58,16 +60,18 @@ def run_stage(
     dry_run: bool,
     wait: float,
     placement: dict[str, Any],
+    forecast: Description | None = None,
+    describe: Description | None = None,
 ) -> None:
     """Find the plan, apply the command line's changes to its config, run the stage, name the next command.
 
     Settings of a config given here stay with the plan once the stage has gone through with them; options of the command
-    line are for this once.
+    line are for this once. ``forecast`` has more to say in a dry run, ``describe`` about what the stage has made.
     """
     store, planned = find_plan(config_path, store_url, alias)
     plan = planned.with_config(change(planned, store))
     if dry_run:
-        say(overview(plan, store))
+        say([*overview(plan, store), *(forecast(plan, store) if forecast else [])])
         return
     chosen, executor = choose_executor(plan.config, **placement)
     plan = plan.with_config(plan.config.model_copy(update={"executor": chosen}))
@@ -76,7 +80,7 @@ def run_stage(
         sweep_staging(store.storage)  # of workers that died and were replaced
         if config_path is not None:
             save_settings(store, planned)
-    say([f"next: {following(store, plan)}"])
+    say([*(describe(plan, store) if describe else []), f"next: {following(store, plan)}"])
 
 
 def stage_command(name: str, stage: Stage, doc: str, following: NextCommand) -> click.Command:

@@ -125,6 +125,31 @@ class ExplainConfig(Section):
     """Of more rows than these a sample of about as many is taken by hash, of each split."""
 
 
+class ClusterConfig(Section):
+    """Clusters of correlated neurons, and how redundant and how wide layers are."""
+
+    thresholds: Annotated[tuple[Annotated[float, Field(ge=0, le=2)], ...], Field(min_length=1)] = (
+        *(0.1, 0.2, 0.3, 0.4),
+        *(0.5, 0.6, 0.7),
+    )
+    """Distances 1 − |r| up to which neurons are joined: one set of clusters for each."""
+    linkage: Literal["average", "complete", "single"] = "average"
+    """Distance of two clusters: the mean, the largest or the smallest of their pairs."""
+    signed: bool = False
+    """Take 1 − r instead, so that a neuron and its negation are far apart."""
+    components: tuple[Component, ...] | None = None
+    """Components to cluster; all that were dumped by default."""
+    layers: Numbers | None = None
+    """Layers to cluster, such as `[0, 2-5]`; all that were dumped by default."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Of the products that are summed to correlations: float32 tells correlations 1e-6 apart, float64 1e-12."""
+    edges: Annotated[float, Field(ge=0, le=1)] | None = 0.9
+    """List the pairs of neurons with at least this |r| in `correlation_edges`; null for none."""
+    memory_mb: Annotated[int, Field(ge=1)] = 4096
+    """Memory for the distances of neurons that are joined: 4 m² bytes for m neurons that are connected by pairs within
+    the largest threshold. Less takes more passes, and is refused where m are too many."""
+
+
 class TopWordsConfig(OfNeurons):
     """The words that a neuron responds to most, on average over their occurrences."""
 

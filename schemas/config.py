@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.analysis_config import (
+    ClusterConfig,
     ContextsConfig,
     ExplainConfig,
     FactorsConfig,
@@ -360,6 +361,8 @@ class Config(Section):
     """Extreme rows per neuron."""
     explain: ExplainConfig | None = None
     """Formulas over concepts for some neurons; only if this section is there."""
+    cluster: ClusterConfig | None = None
+    """Clusters of correlated neurons; only if this section is there."""
     top_words: TopWordsConfig = TopWordsConfig()
     """Words per neuron; only `neuronmill words` makes them."""
     factors: FactorsConfig | None = None

@@ -73,7 +73,7 @@ CLUSTER_SPANS = TableSchema(
 
 SHARED_CLUSTERS = TableSchema(
     "shared_clusters",
-    "how many clusters two layers share",
+    "how many clusters two layers share; each two layers twice, in either order",
     (
         *_RUN,
         *_CLUSTERING,
@@ -93,7 +93,7 @@ PCA_SPECTRUM = TableSchema(
         Column("component", pa.string(), "Component of the layer."),
         Column("layer", pa.int32(), "Layer."),
         Column("k", pa.int32(), "Number of the principal component, from 1."),
-        Column("eigenvalue", pa.float64(), "Its variance (population)."),
+        Column("eigenvalue", pa.float64(), "Its variance (population); null without rows.", nullable=True),
         Column("share", pa.float64(), "Of the layer's variance.", nullable=True),
         Column("cumulative", pa.float64(), "Share of the first k.", nullable=True),
     ),
@@ -108,6 +108,8 @@ LAYER_DIMENSIONS = TableSchema(
         Column("layer", pa.int32(), "Layer."),
         Column("n_neurons", pa.int32(), "Neurons."),
         Column("n_rows", pa.int64(), "Counted rows."),
+        Column("total_variance", pa.float64(), "Σλ, the sum of the neurons' variances.", nullable=True),
+        Column("rank", pa.int32(), "Principal components that are more than rounding.", nullable=True),
         Column("participation_ratio", pa.float64(), "(Σλ)² / Σλ² of the eigenvalues λ.", nullable=True),
         Column("effective_rank", pa.float64(), "exp of the entropy of λ / Σλ (Roy & Vetterli 2007).", nullable=True),
         Column("n_90", pa.int32(), "Fewest principal components with 90 % of the variance.", nullable=True),

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files as package_files
 
 #: Parts of the others, which give one value.
-SCALAR_MACROS = ("chosen_model", "known_concept", "in_split", "better_sign", "quantile_between")
+SCALAR_MACROS = ("chosen_model", "known_concept", "in_split", "better_sign", "quantile_between", "known_threshold")
 #: The two sources of `neuron_values`.
 SOURCE_MACROS = ("dense_values", "sparse_values")
 #: Macros for users, each of which gives a table; a macro can only name those before it.
@@ -20,6 +20,7 @@ TABLE_MACROS = (
     "word_means",
     "concept_overlap",
     "ap_intervals",
+    "cluster_concepts",
 )
 
 

@@ -29,6 +29,8 @@ class PcaSpectrum:
     eigenvalues: Floats
     """(N,): of the population covariance (divided by n, as the variance in `neuron_stats`), descending; their sum is
     the sum of the neurons' variances. NaN without rows."""
+    resolution: float = 0.0
+    """What co-moments of lower precision make of an eigenvalue of 0, as a share of Σ λ."""
 
     @property
     def total(self) -> float:
@@ -72,11 +74,15 @@ class PcaSpectrum:
 
     @property
     def rank(self) -> int | None:
-        """Eigenvalues above N · ε · λ₁, ε of float64; 0 where every neuron is constant, None without rows."""
+        """Eigenvalues above N · ε · λ₁, ε of float64, and above the resolution; 0 where every neuron is constant.
+
+        None without rows.
+        """
         if not self.n_rows:
             return None
         largest = float(self.eigenvalues.max(initial=0.0))
-        return int(np.sum(self.eigenvalues > len(self.eigenvalues) * np.finfo(np.float64).eps * largest))
+        rounding = len(self.eigenvalues) * np.finfo(np.float64).eps * largest
+        return int(np.sum(self.eigenvalues > max(rounding, self.resolution * self.total)))
 
     def n_components(self, level: float) -> int | None:
         """The smallest k whose first k components have at least this share of the variance; None without variance."""
@@ -87,12 +93,14 @@ class PcaSpectrum:
         return int(np.argmax(self.cumulative >= level - _ROUNDING)) + 1
 
 
-def pca_spectrum(co_moments: NDArray[np.floating], n_rows: int) -> PcaSpectrum:
+def pca_spectrum(co_moments: NDArray[np.floating], n_rows: int, resolution: float = 0.0) -> PcaSpectrum:
     """The spectrum of ``co_moments`` (N, N): Σ over ``n_rows`` rows of (x − mean)(x − mean)ᵀ, symmetric, float64.
 
-    The same eigenvalues, up to n / (n − 1), as a PCA of the rows themselves. Those below 0 by rounding are 0. Takes
-    twice the matrix in memory and 4/3 N³ steps. Raises :class:`UsageError` for a matrix that is not square or not
-    symmetric, :class:`ActivationError` for one that is not finite.
+    ``resolution``: eigenvalues up to this share of their sum are taken for rounding, in co-moments that were summed in
+    single precision; the rank and the effective rank leave them out. The same eigenvalues, up to n / (n − 1), as a PCA
+    of the rows themselves. Those below 0 by rounding are 0. Takes twice the matrix in memory and 4/3 N³ steps. Raises
+    :class:`UsageError` for a matrix that is not square or not symmetric, :class:`ActivationError` for one that is not
+    finite.
     """
     if co_moments.ndim != 2 or co_moments.shape[0] != co_moments.shape[1] or n_rows < 0:
         raise UsageError(f"co_moments must be (N, N) of at least 0 rows, got {co_moments.shape} of {n_rows}")
@@ -106,9 +114,9 @@ def pca_spectrum(co_moments: NDArray[np.floating], n_rows: int) -> PcaSpectrum:
             continue
         raise UsageError("co_moments must be symmetric, and are not; give Σ (x − mean)(x − mean)ᵀ")
     if n_rows == 0:
-        return PcaSpectrum(0, np.full(len(matrix), np.nan))
+        return PcaSpectrum(0, np.full(len(matrix), np.nan), resolution)
     found = scipy.linalg.eigvalsh(matrix)[::-1] if len(matrix) else np.empty(0)
-    return PcaSpectrum(n_rows, np.maximum(found, 0.0) / n_rows)
+    return PcaSpectrum(n_rows, np.maximum(found, 0.0) / n_rows, resolution)
 
 
 def spectrum_columns(component: str, layer: int, spectrum: PcaSpectrum) -> dict[str, Any]:

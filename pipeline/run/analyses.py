@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.factors import factor_tasks, factors, factors_stage
+from pipeline.run.neuron_clusters import cluster, cluster_stage
 from pipeline.run.neuron_contexts import contexts, contexts_stage
 from pipeline.run.neuron_explanations import explain, explain_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search, search_stages
@@ -41,7 +42,7 @@ class Analysis:
 
 
 def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
-    """Statistics, searches, contexts, words, explanations and factors of a run, then its tables of runs and shards.
+    """Statistics, searches, contexts, words and whatever has a section of its own, then its tables of runs and shards.
 
     Each is found when asked for. They go by the plan's settings and by those of earlier commands, as far as the table
     of runs still tells them.
@@ -54,12 +55,10 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
             yield found
         yield _contexts(with_config, store)
         yield _words(with_config, store)
-        explained = _explain(with_config, store)
-        if explained is not None:
-            yield explained
-        factored = _factors(with_config, store)
-        if factored is not None:
-            yield factored
+        for analysis in (_explain, _factors, _cluster):
+            asked = analysis(with_config, store)
+            if asked is not None:
+                yield asked
     yield _records(plan, store)
 
 
@@ -149,6 +148,21 @@ def _factors(plan: Plan, store: Store) -> Analysis | None:
     except ConfigError:
         return None
     return Analysis((factors_stage(plan),), (), lambda executor, progress: factors(plan, store, executor, progress))
+
+
+def _cluster(plan: Plan, store: Store) -> Analysis | None:
+    """None without the section, or where these settings leave no neuron."""
+    if plan.config.cluster is None:
+        return None
+    try:
+        stage, keys = cluster_stage(plan, store)
+    except ConfigError:
+        return None
+    return Analysis(
+        (stage,),
+        tuple(_table(plan, table, key) for table, key in keys.items()),
+        lambda executor, progress: cluster(plan, store, executor, progress),
+    )
 
 
 def _records(plan: Plan, store: Store) -> Analysis:

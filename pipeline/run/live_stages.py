@@ -7,6 +7,7 @@ from contextlib import suppress
 from pipeline.run import dump_files
 from pipeline.run.factors import factors_stage
 from pipeline.run.labelling import planned_concepts
+from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
 from pipeline.run.neuron_search import search_stages
@@ -38,6 +39,10 @@ def live_stages(store: Store) -> frozenset[str]:
         if plan.config.explain is not None:
             with suppress(ConfigError, StoreError):  # these settings leave nothing to explain
                 found.update(explain_stage(plan, store))
+        if plan.config.cluster is not None:
+            with suppress(ConfigError):  # these settings leave no neuron
+                stage, keys = cluster_stage(plan, store)
+                found |= {stage, *keys.values()}
         labelled = store.receipts(concept_set.stage)
         if all(shard.key in labelled for shard in plan.shards):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -32,10 +32,19 @@ def write_run_table(store: Store, plan: Plan, table: str, columns: Any, key: str
     A table that is written again under another ``key`` replaces the earlier one in the manifest; the old file stays
     for the snapshots that name it.
     """
-    with store.staging() as staging:
-        write_table(staging.path(run_file(table, plan.run_id, key)), columns, TABLES[table].arrow)
-        receipt = store.commit(staging, f"{table}-{plan.run_id}", key)
+    receipt = commit_run_table(store, plan, table, key, [(key, columns)])
     store.advance(table, plan.run_id, receipt.files)
+
+
+def commit_run_table(store: Store, plan: Plan, table: str, key: str, parts: Iterable[tuple[str, Any]]) -> Receipt:
+    """Write a table of a run as one or several files (name, columns) and commit it under ``key``.
+
+    The manifest stays as it is, so that several tables can appear in it together.
+    """
+    with store.staging() as staging:
+        for name, columns in parts:
+            write_table(staging.path(run_file(table, plan.run_id, name)), columns, TABLES[table].arrow)
+        return store.commit(staging, f"{table}-{plan.run_id}", key)
 
 
 def concat_run_table(store: Store, plan: Plan, table: str, key: str, parts: Sequence[Receipt]) -> None:

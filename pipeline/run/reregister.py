@@ -7,6 +7,7 @@ from contextlib import suppress
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.factors import show_factors
 from pipeline.run.labelling import label, planned_concepts
+from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search_stages
@@ -39,6 +40,10 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
     if plan.config.factors is not None:
         with suppress(ConfigError):  # the settings leave nothing to factor
             show_factors(plan, store)
+    if plan.config.cluster is not None:
+        with suppress(ConfigError):  # these settings leave no neuron
+            for table, key in cluster_stage(plan, store)[1].items():
+                show_finished(store, plan, table, key)
     if is_labelled and store.receipts(f"rankings-{plan.run_id}"):
         try:
             _, key = search_stages(plan, store)

@@ -16,8 +16,10 @@ from pipeline.store.receipts import Receipt
 _TABLES = (
     *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
     *("explanations-", "factors-", "runs-", "shards-"),
+    *("clusters-", "correlation_edges-", "redundancy-", "cluster_spans-", "shared_clusters-"),
+    *("pca_spectrum-", "layer_dimensions-"),
 )
-_PARTS = ("stats-", "search-", "words-", "explain-")
+_PARTS = ("stats-", "search-", "words-", "explain-", "tiles-")
 
 
 def superseded_receipts(

@@ -1,4 +1,4 @@
--- shared_clusters: how many clusters two layers share
+-- shared_clusters: how many clusters two layers share; each two layers twice, in either order
 -- inputs: {files}, the list of this table's Parquet files by the manifest
 -- output columns: run_id, model, linkage, signed, threshold, component, layer, other_component, other_layer,
 --     n_clusters

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.main import COMMANDS, cli
 from schemas.config import Config
+from schemas.section import section_keys
 from schemas.sql_macros import SCALAR_MACROS, SOURCE_MACROS, TABLE_MACROS, macro_title
 from schemas.table_schema import Column, TableSchema
 from schemas.tables import SCHEMA_VERSION, TABLES
@@ -92,7 +93,7 @@ def config_page() -> str:
     for section, path in _sections():
         lines += ["", f"## {path}", "", _first_paragraph(section), ""]
         lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
-        for name, field in section.model_fields.items():
+        for name, field in section_keys(section).items():
             cells = (f"`{name}`", _field_type(field), _default(field), _one_line(field.description or ""))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -105,7 +106,7 @@ def _sections() -> Iterator[tuple[type[BaseModel], str]]:
         section, path = waiting.pop(0)
         yield section, path
         inner = []
-        for name, field in section.model_fields.items():
+        for name, field in section_keys(section).items():
             found = _section_of(field.annotation)
             if found is not None:
                 inner.append((found, name if section is Config else f"{path}.{name}"))

@@ -14,8 +14,10 @@ from jobs.next_command import of_store, top_command
 from jobs.options import choose_executor, config_to_plan, planning_options
 from jobs.plan import describe
 from jobs.report import check_can_write, report_path, write_report
+from jobs.stage import Stage
 from pipeline.run.dump import dump
 from pipeline.run.factors import factors
+from pipeline.run.model_correlation import check_correlation, correlate
 from pipeline.run.neuron_clusters import cluster
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_explanations import explain
@@ -53,8 +55,8 @@ def command(
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
 
-    With sections `explain`, `factors` and `cluster`, formulas over concepts, non-negative factors and clusters of
-    neurons too, before publishing.
+    With sections `explain`, `factors`, `cluster` and `correlate`, formulas over concepts, non-negative factors,
+    clusters of neurons and a comparison with other models too, before publishing.
 
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
@@ -71,9 +73,17 @@ def command(
         check_can_write(path)
         plan = plan_run(config, store, executor, progress)
         say(describe(plan))
+        if config.correlate is not None:
+            check_correlation(plan, store)  # before hours of work that end with an error
         for stage in (dump, compute_statistics, search, contexts):
             stage(plan, store, executor, progress)
-        for section, stage in ((config.explain, explain), (config.factors, factors), (config.cluster, cluster)):
+        optional: dict[Stage, object] = {
+            explain: config.explain,
+            factors: config.factors,
+            cluster: config.cluster,
+            correlate: config.correlate,
+        }
+        for stage, section in optional.items():
             if section is not None:
                 stage(plan, store, executor, progress)
         snapshot = publish(store)

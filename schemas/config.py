@@ -32,6 +32,7 @@ from schemas.components import (
     SaeConfig,
     neuron_pieces,
 )
+from schemas.correlate_config import CorrelateConfig
 from schemas.model_alias import default_alias
 from schemas.section import Section
 
@@ -363,6 +364,8 @@ class Config(Section):
     """Formulas over concepts for some neurons; only if this section is there."""
     cluster: ClusterConfig | None = None
     """Clusters of correlated neurons; only if this section is there."""
+    correlate: CorrelateConfig | None = None
+    """Search across models; only if this section is there."""
     top_words: TopWordsConfig = TopWordsConfig()
     """Words per neuron; only `neuronmill words` makes them."""
     factors: FactorsConfig | None = None

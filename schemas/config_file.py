@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.config import Config
 from schemas.errors import ConfigError
+from schemas.section import section_keys
 
 _SHOWN_CHARACTERS = 100
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -114,9 +115,9 @@ def _key(location: tuple[Any, ...], kind: str) -> str:
         is_last = index == len(location) - 1
         if isinstance(part, int):
             text += f"[{part}]"
-        elif (model and part in model.model_fields) or (is_last and kind == "extra_forbidden"):
+        elif (model and part in section_keys(model)) or (is_last and kind == "extra_forbidden"):
             text += f".{part}"
-            field = model.model_fields.get(part) if model else None
+            field = section_keys(model).get(part) if model else None
             model = _section(field.annotation) if field else None
     return text.removeprefix(".") or "config"
 
@@ -146,9 +147,9 @@ def _known_keys(location: list[str]) -> Iterator[str]:
     for part in location:
         if part.isdigit() or model is None:
             continue
-        field = model.model_fields.get(part)
+        field = section_keys(model).get(part)
         model = _section(field.annotation) if field else None
-    yield from model.model_fields if model else ()
+    yield from section_keys(model) if model else ()
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

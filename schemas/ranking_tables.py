@@ -16,10 +16,20 @@ RANKINGS = TableSchema(
         Column(
             "method",
             pa.string(),
-            "`ap auroc iou best_iou f1 mi mean_diff probeless selectivity cohen_d welch_t pearson`.",
+            "`ap auroc iou best_iou f1 mi mean_diff probeless selectivity cohen_d welch_t pearson`; across models "
+            "`maxcorr mincorr linreg svcca pwcca`.",
         ),
-        Column("score", pa.float64(), "The larger of method(x) and method(−x); null where undefined.", nullable=True),
-        Column("sign", pa.int8(), "+1 or −1, the direction that attains the score (+1 on a tie)."),
+        Column(
+            "score",
+            pa.float64(),
+            "The larger of method(x) and method(−x); across models |r|, R² or a weight; null where undefined.",
+            nullable=True,
+        ),
+        Column(
+            "sign",
+            pa.int8(),
+            "+1 or −1, the direction that attains the score (+1 on a tie); of `maxcorr` and `mincorr` the sign of r.",
+        ),
         Column(
             "rank",
             pa.int32(),
@@ -27,7 +37,7 @@ RANKINGS = TableSchema(
         ),
         Column("threshold", pa.float64(), "Threshold on the scale of x, where the method has one.", nullable=True),
         Column("n_rows", pa.int64(), "Rows scored."),
-        Column("n_pos", pa.int64(), "Rows the concept holds for."),
+        Column("n_pos", pa.int64(), "Rows the concept holds for; null in multi-model rows.", nullable=True),
         Column("base_rate", pa.float64(), "n_pos / n_rows.", nullable=True),
         Column(
             "p_value",
@@ -45,7 +55,13 @@ RANKINGS = TableSchema(
         Column("unit", pa.string(), "`token`, `word` or `sentence`."),
         Column("split", pa.string(), "`train`, or `all` where there is no train split."),
         Column("params", pa.string(), "JSON object: pooling, alpha, rounding, … of the method."),
-        Column("partner", pa.string(), "model:component:layer:neuron in multi-model rows, else null.", nullable=True),
+        Column(
+            "partner",
+            pa.string(),
+            "In multi-model rows `model:component:layer:neuron` (`linreg`: `model`; `svcca`, `pwcca`: "
+            "`model:component:layer`), else null. The model is `STORE::ALIAS` where its alias is not unique.",
+            nullable=True,
+        ),
     ),
 )
 

@@ -33,25 +33,40 @@ class PrincipalComponents:
         """Components kept."""
         return len(self.moments)
 
+    def holding(self, variance_share: float) -> PrincipalComponents:
+        """Of all components (a share of 1) the smallest number with at least ``variance_share`` of the variance.
 
-def principal_components(aa: ArrayLike, n_rows: int, variance_share: float, name: str = "aa") -> PrincipalComponents:
+        A share that is reached up to rounding counts as reached.
+        """
+        _check_share(variance_share)
+        sums = np.cumsum(self.moments)
+        reached = np.flatnonzero(sums >= variance_share * (1 - ROUNDING) * sums[-1]) if self.k else np.empty(0)
+        k = self.k if variance_share == 1 or not len(reached) else int(reached[0]) + 1
+        directions = np.ascontiguousarray(self.directions[:, :k])
+        return PrincipalComponents(directions, self.moments[:k].copy(), self.rank, variance_share)
+
+
+def principal_components(
+    aa: ArrayLike, n_rows: int, variance_share: float, name: str = "aa", rounding: float = ROUNDING
+) -> PrincipalComponents:
     """The *smallest* k components with at least ``variance_share`` of the variance, from Σ_AA (N, N).
 
-    Components that are rounding, ``ROUNDING`` of the largest or less, and those beyond n − 1 are never kept, so that a
-    share of 1 keeps the whole column space; k = 0 where every neuron is constant. A share that is reached up to
+    Components that are rounding, a share ``rounding`` of the largest or less, and those beyond n − 1 are never kept, so
+    that a share of 1 keeps the whole column space; k = 0 where every neuron is constant. A share that is reached up to
     rounding counts as reached. Raises :class:`UsageError` for a wrong shape or a share not in (0, 1],
     :class:`ActivationError` for NaN and infinity; both call the matrix ``name``.
     """
     matrix, n_rows = check_square(aa, name), check_n_rows(n_rows)
-    if not 0 < variance_share <= 1:
-        raise UsageError(f"variance_share must be above 0 and at most 1, got {variance_share}")
+    _check_share(variance_share)
     if not len(matrix):
         return PrincipalComponents(np.empty((0, 0)), np.empty(0), 0, variance_share)
     moments, directions = scipy.linalg.eigh(matrix, driver="evd", check_finite=False)
     moments, directions = moments[::-1], directions[:, ::-1]
-    above = np.count_nonzero(moments > max(ROUNDING * moments[0], 0.0))
+    above = np.count_nonzero(moments > max(rounding * moments[0], 0.0))
     rank = min(int(above), n_rows - 1)
-    sums = np.cumsum(moments[:rank])
-    reached = np.flatnonzero(sums >= variance_share * (1 - ROUNDING) * sums[-1]) if rank else np.empty(0)
-    k = rank if variance_share == 1 or not len(reached) else int(reached[0]) + 1
-    return PrincipalComponents(np.ascontiguousarray(directions[:, :k]), moments[:k].copy(), rank, variance_share)
+    return PrincipalComponents(directions[:, :rank], moments[:rank], rank, 1.0).holding(variance_share)
+
+
+def _check_share(variance_share: float) -> None:
+    if not 0 < variance_share <= 1:
+        raise UsageError(f"variance_share must be above 0 and at most 1, got {variance_share}")

@@ -55,6 +55,12 @@ class Alignment:
         """Of a model by itself."""
         return cls(None, (member.plan.shards,))
 
+    @classmethod
+    def of_words(cls, members: Sequence[Member]) -> Alignment:
+        """Of several models, the first of which leads; :func:`align` finds the words."""
+        digest = fingerprint(kind="alignment", version=VERSION, members=[member.identity for member in members])
+        return cls(f"aligned-{members[0].plan.run_id}-{digest[:12]}", tuple(member.plan.shards for member in members))
+
 
 def _places(shard: Ints, unit: Ints, shards: Sequence[ShardPlan]) -> list[Place]:
     """Runs of the same shard."""
@@ -85,9 +91,8 @@ def align(store: Store, members: Sequence[Member], progress: Progress) -> tuple[
 
     Raises :class:`CorpusError` with the counts where there are fewer than two.
     """
-    digest = fingerprint(kind="alignment", version=VERSION, members=[member.identity for member in members])
-    stage = f"aligned-{members[0].plan.run_id}-{digest[:12]}"
-    alignment = Alignment(stage, tuple(member.plan.shards for member in members))
+    alignment = Alignment.of_words(members)
+    stage = str(alignment.stage)
     lead, readers = members[0].plan, [MemberReader(member) for member in members]
     finished = store.receipts(stage)
     progress.start("alignment", len(lead.shards), "shards", sum(shard.key in finished for shard in lead.shards))

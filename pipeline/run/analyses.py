@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.factors import factor_tasks, factors, factors_stage
+from pipeline.run.model_correlation import correlate, correlation_stages, correlation_tables
 from pipeline.run.neuron_clusters import cluster, cluster_stage
 from pipeline.run.neuron_contexts import contexts, contexts_stage
 from pipeline.run.neuron_explanations import explain, explain_stage
@@ -55,7 +56,7 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
             yield found
         yield _contexts(with_config, store)
         yield _words(with_config, store)
-        for analysis in (_explain, _factors, _cluster):
+        for analysis in (_explain, _factors, _cluster, _correlate):
             asked = analysis(with_config, store)
             if asked is not None:
                 yield asked
@@ -162,6 +163,18 @@ def _cluster(plan: Plan, store: Store) -> Analysis | None:
         (stage,),
         tuple(_table(plan, table, key) for table, key in keys.items()),
         lambda executor, progress: cluster(plan, store, executor, progress),
+    )
+
+
+def _correlate(plan: Plan, store: Store) -> Analysis | None:
+    """None without the section, or where these settings name nothing that is there."""
+    tables = correlation_tables(plan, store)
+    if not tables:
+        return None
+    return Analysis(
+        tuple(sorted(correlation_stages(plan, store) - set(tables.values()))),
+        tuple(_table(plan, table, key) for (table, _), key in tables.items()),
+        lambda executor, progress: correlate(plan, store, executor, progress),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pipeline.run import dump_files
 from pipeline.run.factors import factors_stage
 from pipeline.run.labelling import planned_concepts
+from pipeline.run.model_correlation import correlation_stages
 from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
@@ -43,6 +44,7 @@ def live_stages(store: Store) -> frozenset[str]:
             with suppress(ConfigError):  # these settings leave no neuron
                 stage, keys = cluster_stage(plan, store)
                 found |= {stage, *keys.values()}
+        found |= correlation_stages(plan, store)
         labelled = store.receipts(concept_set.stage)
         if all(shard.key in labelled for shard in plan.shards):
             try:

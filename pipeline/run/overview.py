@@ -24,7 +24,12 @@ def overview(plan: Plan, store: Store) -> list[str]:
     n_bytes = sum(shard.n_rows for shard in missing) * plan.capture.bytes_per_row
     to_do = f"{len(missing)} to do, {human_bytes(n_bytes)}" if missing else "all done"
     tables = _TABLES | {name: table for name, table in _SECTIONS.items() if getattr(plan.config, name) is not None}
-    done = [stage for stage, table in (_TABLES | _SECTIONS | _OPTIONAL).items() if store.files(table, plan.run_id)]
+    if plan.config.correlate is not None:
+        is_of_models = bool(plan.config.correlate.with_models)
+        tables |= {"correlate": "layer_similarity" if is_of_models else "column_correlations"}
+    done = [
+        stage for stage, table in (_TABLES | _SECTIONS | _OPTIONAL | tables).items() if store.files(table, plan.run_id)
+    ]
     left = [stage for stage in tables if stage not in done]
     sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
     return [

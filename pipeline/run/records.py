@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -17,12 +17,18 @@ from pipeline.store.store import Store
 from schemas.fingerprints import fingerprint
 from schemas.tables import TABLES
 
+#: Ends the scope of a run's rankings across models.
+_MODELS = "-models"
 
-def show_finished(store: Store, plan: Plan, table: str, key: str) -> bool:
-    """Register a table of the run that an earlier command finished under ``key``; False if there is none."""
+
+def show_finished(store: Store, plan: Plan, table: str, key: str, scope: str | None = None) -> bool:
+    """Register a table of the run that an earlier command finished under ``key``; False if there is none.
+
+    In the scope of the run, unless another one is given.
+    """
     receipt = store.receipt(f"{table}-{plan.run_id}", key)
     if receipt:
-        store.advance(table, plan.run_id, receipt.files)
+        store.advance(table, scope or plan.run_id, receipt.files)
     return receipt is not None
 
 
@@ -45,6 +51,27 @@ def commit_run_table(store: Store, plan: Plan, table: str, key: str, parts: Iter
         for name, columns in parts:
             write_table(staging.path(run_file(table, plan.run_id, name)), columns, TABLES[table].arrow)
         return store.commit(staging, f"{table}-{plan.run_id}", key)
+
+
+def models_scope(run_id: str) -> str:
+    """Scope of a run's rankings across models, beside those by concepts, which are in the scope of the run."""
+    return f"{run_id}{_MODELS}"
+
+
+def write_run_tables(store: Store, plan: Plan, tables: Mapping[tuple[str, str], Callable[[], Any]], key: str) -> None:
+    """Write several one-file tables of a run, by table and scope, and register them in one step.
+
+    Columns of a table that an earlier command finished under ``key`` are not asked for.
+    """
+    changes = {}
+    for (table, scope), columns in tables.items():
+        receipt = store.receipt(f"{table}-{plan.run_id}", key)
+        if receipt is None:
+            with store.staging() as staging:
+                write_table(staging.path(run_file(table, plan.run_id, key)), columns(), TABLES[table].arrow)
+                receipt = store.commit(staging, f"{table}-{plan.run_id}", key)
+        changes[table, scope] = receipt.files
+    store.advance_all(changes)
 
 
 def concat_run_table(store: Store, plan: Plan, table: str, key: str, parts: Sequence[Receipt]) -> None:
@@ -77,7 +104,9 @@ def _register(
     plan: Plan, store: Store, files: list[FileEntry], receipts: dict[str, Receipt], replaced: Collection[str] = ()
 ) -> int:
     tables = store.manifest().tables
-    left = {(table, run): () for table, scopes in tables.items() for run in scopes if run in replaced}
+    left = {
+        (table, of): () for table, scopes in tables.items() for of in scopes if of.removesuffix(_MODELS) in replaced
+    }
     store.advance_all({**left, ("activations", plan.run_id): files})
     if all(shard.key in receipts for shard in plan.shards):
         columns = _shard_columns(plan, receipts)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pipeline.run.dump_files import dump_stage, unfinished_shards
 from pipeline.run.factors import show_factors
 from pipeline.run.labelling import label, planned_concepts
+from pipeline.run.model_correlation import correlation_tables
 from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
@@ -44,6 +45,8 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
         with suppress(ConfigError):  # these settings leave no neuron
             for table, key in cluster_stage(plan, store)[1].items():
                 show_finished(store, plan, table, key)
+    for (table, scope), key in correlation_tables(plan, store).items():
+        show_finished(store, plan, table, key, scope)
     if is_labelled and store.receipts(f"rankings-{plan.run_id}"):
         try:
             _, key = search_stages(plan, store)

@@ -95,6 +95,11 @@ def dictionary_column(indices: npt.NDArray[np.integer], values: Sequence[str]) -
     return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(values, pa.string()))
 
 
+def text_column(values: Sequence[str | None]) -> Any:
+    """A string column, also where all of it is null, for :func:`concat_columns`."""
+    return pa.array(values, pa.string())
+
+
 def list_column(values: Any, lengths: npt.NDArray[np.integer]) -> Any:
     """A list column for :func:`write_table`: the concatenated items of all rows, and how many each row has."""
     offsets: Any = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())

@@ -17,9 +17,12 @@ _TABLES = (
     *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
     *("explanations-", "factors-", "runs-", "shards-"),
     *("clusters-", "correlation_edges-", "redundancy-", "cluster_spans-", "shared_clusters-"),
-    *("pca_spectrum-", "layer_dimensions-"),
+    *("pca_spectrum-", "layer_dimensions-", "layer_similarity-", "column_correlations-"),
 )
-_PARTS = ("stats-", "search-", "words-", "explain-", "tiles-")
+_PARTS = (
+    *("stats-", "search-", "words-", "explain-"),
+    *("aligned-", "tiles-", "norms-", "layers-", "pairs-", "linreg-", "numbers-", "columns-"),
+)
 
 
 def superseded_receipts(

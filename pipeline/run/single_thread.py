@@ -1,0 +1,21 @@
+"""Linear algebra on one thread: LAPACK gives other last bits on other numbers of threads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import scipy.linalg  # noqa: F401 - its own BLAS has to be loaded before the libraries are looked for
+from threadpoolctl import ThreadpoolController
+
+
+def on_one_thread() -> AbstractContextManager[Any]:
+    """A context in which the matrix routines of numpy and scipy use one thread."""
+    found: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return found
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")

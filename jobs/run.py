@@ -83,9 +83,9 @@ def command(
             cluster: config.cluster,
             correlate: config.correlate,
         }
-        for stage, section in optional.items():
+        for further, section in optional.items():
             if section is not None:
-                stage(plan, store, executor, progress)
+                further(plan, store, executor, progress)
         snapshot = publish(store)
         sweep_staging(store.storage)  # of workers that died and were replaced
         page = write_report(store, config, plan.run_id, path)

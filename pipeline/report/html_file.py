@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,13 +22,15 @@ from schemas.errors import StoreError
 from schemas.inert_text import inert
 
 
-def render_html(name: str, figures: Mapping[str, object], **values: object) -> str:
+def render_html(name: str, figures: Mapping[str, object], parts: Sequence[str] = (), **values: object) -> str:
     """``name.html.jinja`` filled with ``values``, with the JSON ``figures`` and ``name.js`` that draws them.
 
-    A content security policy in the page allows its own two scripts by hash and no connection at all, so nothing that
+    ``parts`` are names of sections with a ``.js`` and a ``.css`` of their own, which are added.
+    A content security policy in the page allows its own scripts by hash and no connection at all, so nothing that
     slipped through could run or call out.
     """
-    scripts = (_plotly_script(), _asset(f"{name}.js"))
+    scripts = (_plotly_script(), *(_asset(f"{part}.js") for part in (name, *parts)))
+    style = "".join(_asset(f"{part}.css") for part in ("page", *parts))
     return (
         _environment()
         .get_template(f"{name}.html.jinja")
@@ -36,7 +38,7 @@ def render_html(name: str, figures: Mapping[str, object], **values: object) -> s
             figures=Markup(script_json(figures)),  # noqa: S704 - script_json escapes
             scripts=[Markup(s) for s in scripts],  # noqa: S704 - our own and plotly's
             script_hashes=" ".join(_hash(s) for s in scripts),
-            style=Markup(_asset("page.css")),  # noqa: S704 - our own
+            style=Markup(style),  # noqa: S704 - our own
             **values,
         )
     )

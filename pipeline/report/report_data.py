@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.connection import Connection, ask
+from pipeline.report.correlation_data import CorrelationData, load_correlation
 from pipeline.report.methods import Method, choose_method, load_methods
 from pipeline.report.neuron_cards import SELECTED, Neuron, NeuronCard, load_neuron_cards
 from schemas.errors import UsageError
@@ -112,7 +113,8 @@ class MethodResult:
 class ReportData:
     """The page's content. ``concepts`` come best score of the primary method first, undefined ones last.
 
-    ``results[0]`` is the primary method; ``cards`` holds its first neurons per concept.
+    ``results[0]`` is the primary method; ``cards`` holds its first neurons per concept. ``correlation`` is None where
+    the tables of correlation are empty.
     """
 
     title: str
@@ -122,6 +124,7 @@ class ReportData:
     concepts: tuple[Concept, ...]
     results: tuple[MethodResult, ...]
     cards: dict[str, tuple[NeuronCard, ...]]
+    correlation: CorrelationData | None
 
     @property
     def primary(self) -> MethodResult:
@@ -174,8 +177,9 @@ def load_report_data(
     contexts_per_neuron: int = 5,
     title: str | None = None,
 ) -> ReportData:
-    """Load the page's content from the views runs, rankings, contexts, neuron_stats, concepts, documents, sentences.
+    """Load the page's content from the store's views.
 
+    These are runs, rankings, contexts, neuron_stats, concepts, documents, sentences, and the tables of correlation.
     Contexts are loaded for the first ``neurons_per_concept`` neurons of every concept by method ``ap``, or by the first
     method there is, and for no others, so the size is bounded by the number of concepts. Raises :class:`UsageError` as
     :func:`load_run` does.
@@ -186,6 +190,7 @@ def load_report_data(
     primary = choose_method(methods, None)
     concepts = [Concept(*row) for row in ask(connection, "concepts", run=run.run_id)]
     splits = tuple(Split(*row) for row in ask(connection, "splits"))
+    correlation = load_correlation(connection, run.run_id, primary, run.components)
     return ReportData(
         title=title or f"Neurons of {run.model} for {len(concepts):,} concepts",
         run=run,
@@ -201,6 +206,7 @@ def load_report_data(
             n_neurons=neurons_per_concept,
             n_contexts=contexts_per_neuron,
         ),
+        correlation=None if correlation.is_empty else correlation,
     )
 
 

@@ -38,15 +38,7 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
     register_dump(plan, store, dump_stage(plan))
     show_finished(store, plan, "neuron_stats", statistics_stage(plan))
     show_finished(store, plan, "contexts", contexts_stage(plan))
-    if plan.config.factors is not None:
-        with suppress(ConfigError):  # the settings leave nothing to factor
-            show_factors(plan, store)
-    if plan.config.cluster is not None:
-        with suppress(ConfigError):  # these settings leave no neuron
-            for table, key in cluster_stage(plan, store)[1].items():
-                show_finished(store, plan, table, key)
-    for (table, scope), key in correlation_tables(plan, store).items():
-        show_finished(store, plan, table, key, scope)
+    _reregister_sections(store, plan)
     if is_labelled and store.receipts(f"rankings-{plan.run_id}"):
         try:
             _, key = search_stages(plan, store)
@@ -60,3 +52,16 @@ def reregister(store: Store, plan: Plan, executor: Executor, progress: Progress)
         except (ConceptError, ConfigError):  # no ranking to choose neurons by
             return
         show_finished(store, plan, "explanations", key)
+
+
+def _reregister_sections(store: Store, plan: Plan) -> None:
+    """Of the analyses that have a section of their own and need no labels."""
+    if plan.config.factors is not None:
+        with suppress(ConfigError):  # the settings leave nothing to factor
+            show_factors(plan, store)
+    if plan.config.cluster is not None:
+        with suppress(ConfigError):  # these settings leave no neuron
+            for table, key in cluster_stage(plan, store)[1].items():
+                show_finished(store, plan, table, key)
+    for (table, scope), key in correlation_tables(plan, store).items():
+        show_finished(store, plan, table, key, scope)

@@ -87,13 +87,12 @@ def make_store(
 
 
 def connect(tables: dict[str, list[dict[str, object]]]) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with these rows in the project's own Arrow schemas."""
+    """An in-memory database with these rows in the project's own Arrow schemas; tables without rows are empty."""
     connection = duckdb.connect()
     for name, schema in TABLES.items():
-        if name in tables:
-            fields = words_schema(()) if name == "words" else schema.arrow
-            connection.register(f"{name}_rows", pa.Table.from_pylist(tables[name], schema=fields))
-            connection.execute(f"create table {name} as from {name}_rows")  # names of our own schema
+        fields = words_schema(()) if name == "words" else schema.arrow
+        connection.register(f"{name}_rows", pa.Table.from_pylist(tables.get(name, []), schema=fields))
+        connection.execute(f"create table {name} as from {name}_rows")  # names of our own schema
     return connection
 
 

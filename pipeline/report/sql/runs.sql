@@ -1,4 +1,4 @@
--- Runs that have rankings.
+-- Runs that have rankings of concepts.
 -- Input:   $run   run_id, or null for all of them
 -- Output:  run_id, model, model_name, architecture, revision, weights_sha256, unit, pooling, dtype, components, layers,
 --          n_rows, n_shards, n_bytes, config, versions
@@ -10,5 +10,6 @@ select
     concat_ws(', ', dtype, nullif(rule, 'int8'), 'sample ' || sample) as dtype, components, layers,
     n_rows, n_shards, n_bytes, config, versions
 from runs
-where run_id in (select run_id from rankings where concept is not null and partner is null) and ($run is null or run_id = $run)
+where run_id in (select run_id from rankings where concept is not null and partner is null)
+    and ($run is null or run_id = $run)
 order by run_id

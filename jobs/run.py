@@ -21,6 +21,7 @@ from pipeline.run.model_correlation import check_correlation, correlate
 from pipeline.run.neuron_clusters import cluster
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_explanations import explain
+from pipeline.run.neuron_mapping import map_neurons
 from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run
@@ -55,8 +56,8 @@ def command(
 ) -> None:
     """Do everything CONFIG.yaml asks for: annotate, plan, dump, stats, search, contexts, publish, report.
 
-    With sections `explain`, `factors`, `cluster` and `correlate`, formulas over concepts, non-negative factors,
-    clusters of neurons and a comparison with other models too, before publishing.
+    With sections `explain`, `factors`, `cluster`, `map` and `correlate`, formulas over concepts, non-negative factors,
+    clusters and a map of neurons and a comparison with other models too, before publishing.
 
     Safe to start again at any point: what has a receipt is not redone. A changed config is refused where it would mix
     with existing data, and recomputes what is cheap (concepts, search, contexts, report) otherwise.
@@ -81,6 +82,7 @@ def command(
             explain: config.explain,
             factors: config.factors,
             cluster: config.cluster,
+            map_neurons: config.map,
             correlate: config.correlate,
         }
         for further, section in optional.items():

@@ -150,6 +150,25 @@ class ClusterConfig(Section):
     the largest threshold. Less takes more passes, and is refused where m are too many."""
 
 
+class MapConfig(Section):
+    """A map of neurons by whom they correlate with; of the neurons that the section `cluster` chooses."""
+
+    groups: Annotated[int, Field(ge=1)] = 20
+    """Groups of k-means."""
+    method: Literal["kmeans", "hdbscan"] = "kmeans"
+    """How groups are found; `hdbscan` finds how many there are, and leaves neurons out."""
+    space: Literal["embedding", "profile"] = "embedding"
+    """Where: on the map, or in the principal components of the correlation profiles."""
+    signed: bool = False
+    """Profiles of r instead of |r|."""
+    neighbors: Annotated[int, Field(ge=2)] = 15
+    """Neighbours that UMAP looks at."""
+    min_size: Annotated[int, Field(ge=2)] = 5
+    """Smallest group of `hdbscan`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed draws another map."""
+
+
 class TopWordsConfig(OfNeurons):
     """The words that a neuron responds to most, on average over their occurrences."""
 

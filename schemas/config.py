@@ -16,6 +16,7 @@ from schemas.analysis_config import (
     ContextsConfig,
     ExplainConfig,
     FactorsConfig,
+    MapConfig,
     ReportConfig,
     SearchConfig,
     StatsConfig,
@@ -364,6 +365,8 @@ class Config(Section):
     """Formulas over concepts for some neurons; only if this section is there."""
     cluster: ClusterConfig | None = None
     """Clusters of correlated neurons; only if this section is there."""
+    map: MapConfig | None = None
+    """A map of the neurons; only if this section is there."""
     correlate: CorrelateConfig | None = None
     """Search across models; only if this section is there."""
     top_words: TopWordsConfig = TopWordsConfig()

@@ -11,6 +11,7 @@ from pipeline.run.model_correlation import correlate, correlation_stages, correl
 from pipeline.run.neuron_clusters import cluster, cluster_stage
 from pipeline.run.neuron_contexts import contexts, contexts_stage
 from pipeline.run.neuron_explanations import explain, explain_stage
+from pipeline.run.neuron_mapping import map_neurons, map_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
@@ -56,7 +57,7 @@ def analyses(plan: Plan, store: Store) -> Iterator[Analysis]:
             yield found
         yield _contexts(with_config, store)
         yield _words(with_config, store)
-        for analysis in (_explain, _factors, _cluster, _correlate):
+        for analysis in (_explain, _factors, _cluster, _map, _correlate):
             asked = analysis(with_config, store)
             if asked is not None:
                 yield asked
@@ -163,6 +164,21 @@ def _cluster(plan: Plan, store: Store) -> Analysis | None:
         (stage,),
         tuple(_table(plan, table, key) for table, key in keys.items()),
         lambda executor, progress: cluster(plan, store, executor, progress),
+    )
+
+
+def _map(plan: Plan, store: Store) -> Analysis | None:
+    """None without the section, or where these settings leave no neuron."""
+    if plan.config.map is None:
+        return None
+    try:
+        stage, key = map_stage(plan, store)
+    except ConfigError:
+        return None
+    return Analysis(
+        (stage,),
+        (_table(plan, "neuron_map", key),),
+        lambda executor, progress: map_neurons(plan, store, executor, progress),
     )
 
 

@@ -11,6 +11,7 @@ from pipeline.run.model_correlation import correlation_stages
 from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
+from pipeline.run.neuron_mapping import map_stage
 from pipeline.run.neuron_search import search_stages
 from pipeline.run.plan_check import readable_plans
 from pipeline.run.statistics import statistics_stage
@@ -44,6 +45,9 @@ def live_stages(store: Store) -> frozenset[str]:
             with suppress(ConfigError):  # these settings leave no neuron
                 stage, keys = cluster_stage(plan, store)
                 found |= {stage, *keys.values()}
+        if plan.config.map is not None:
+            with suppress(ConfigError):  # these settings leave no neuron
+                found.update(map_stage(plan, store))
         found |= correlation_stages(plan, store)
         labelled = store.receipts(concept_set.stage)
         if all(shard.key in labelled for shard in plan.shards):

@@ -12,7 +12,7 @@ from schemas.errors import StoreLocationError
 
 _TABLES = {"stats": "neuron_stats", "search": "rankings", "contexts": "contexts"}
 #: Results that `neuronmill run` makes if the config has the section.
-_SECTIONS = {"explain": "explanations", "factors": "factors", "cluster": "clusters"}
+_SECTIONS = {"explain": "explanations", "factors": "factors", "cluster": "clusters", "map": "neuron_map"}
 #: Results that `neuronmill run` does not make.
 _OPTIONAL = {"words": "top_words"}
 

@@ -11,6 +11,7 @@ from pipeline.run.model_correlation import correlation_tables
 from pipeline.run.neuron_clusters import cluster_stage
 from pipeline.run.neuron_contexts import contexts_stage
 from pipeline.run.neuron_explanations import explain_stage
+from pipeline.run.neuron_mapping import map_stage
 from pipeline.run.neuron_search import SEARCH_TABLES, search_stages
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
@@ -63,5 +64,8 @@ def _reregister_sections(store: Store, plan: Plan) -> None:
         with suppress(ConfigError):  # these settings leave no neuron
             for table, key in cluster_stage(plan, store)[1].items():
                 show_finished(store, plan, table, key)
+    if plan.config.map is not None:
+        with suppress(ConfigError):  # these settings leave no neuron
+            show_finished(store, plan, "neuron_map", map_stage(plan, store)[1])
     for (table, scope), key in correlation_tables(plan, store).items():
         show_finished(store, plan, table, key, scope)

@@ -55,6 +55,7 @@ _COPIED = {
     "shared_clusters": "run_id, threshold, component, layer, other_component, other_layer",
     "pca_spectrum": "run_id, component, layer, k",
     "layer_dimensions": "run_id, component, layer",
+    "neuron_map": "run_id, component, layer, neuron",
     "layer_similarity": "run_id, component, layer, partner_model, partner_store, partner_component, partner_layer, "
     "measure",
     "column_correlations": "run_id, model, word_column, rank",

@@ -17,7 +17,7 @@ _TABLES = (
     *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
     *("explanations-", "factors-", "runs-", "shards-"),
     *("clusters-", "correlation_edges-", "redundancy-", "cluster_spans-", "shared_clusters-"),
-    *("pca_spectrum-", "layer_dimensions-", "layer_similarity-", "column_correlations-"),
+    *("pca_spectrum-", "layer_dimensions-", "layer_similarity-", "column_correlations-", "neuron_map-"),
 )
 _PARTS = (
     *("stats-", "search-", "words-", "explain-"),

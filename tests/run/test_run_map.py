@@ -35,7 +35,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Plan]:
         size=(300, len(PLANTED))
     )
     case.values[:, -1] = 2.5
-    plan = run_import(folder / "store", *case.save(folder))
+    x, labels = case.save(folder)
+    plan = run_import(folder / "store", x, labels=labels)
     return Store.open(str(folder / "store")), plan
 
 
@@ -80,7 +81,8 @@ def test_unsigned_profiles_join_a_neuron_and_its_negation(tmp_path: Path) -> Non
     base = np.random.default_rng(0).normal(size=(200, 2))
     side = np.tile([1.0, -1.0], 12)
     case.values[:] = base[:, np.repeat([0, 1], 12)] * side + 0.3 * np.random.default_rng(1).normal(size=(200, 24))
-    plan = run_import(tmp_path / "store", *case.save(tmp_path))
+    x, labels = case.save(tmp_path)
+    plan = run_import(tmp_path / "store", x, labels=labels)
     store = Store.open(str(tmp_path / "store"))
     groups = [row[3] for row in mapped(store, plan, groups=2)]
     assert adjusted_rand_score(np.repeat([0, 1], 12), groups) == 1

@@ -26,7 +26,7 @@ COMMANDS = {
     "search": "Rank neurons for every concept.",
     "contexts": "Extreme rows per neuron, with their words.",
     "explain": "Find formulas over concepts for neurons.",
-    "cluster": "Group neurons that are active together; how redundant and how wide layers are.",
+    "cluster": "Group correlated neurons; how redundant layers are.",
     "map": "Put neurons on a map by whom they correlate with.",
     "correlate": "Compare neurons and layers with other models, or with numbers of words.",
     "words": "Words per neuron, by their mean activation.",

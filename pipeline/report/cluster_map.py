@@ -14,7 +14,7 @@ from pipeline.report.neuron_cards import SELECTED, Neuron
 from pipeline.report.redundancy_curves import Linkage
 
 #: Rows of the table of clusters.
-N_CLUSTERS = 20
+N_CLUSTERS = 40
 #: Neurons on the map, and of one cluster on the map.
 N_NEURONS = 200
 N_MEMBERS = 50
@@ -77,7 +77,7 @@ class ClusterMap:
 def load_cluster_map(connection: Connection, run_id: str, method: Method) -> ClusterMap | None:
     """The clusters nearest to threshold 0.3, of average linkage and |r| if there are; None without clusters of two.
 
-    The table holds the 20 largest, the map the first of these with at most 200 neurons, 50 of each at most. Concepts
+    The table holds the 40 largest, the map the first of these with at most 200 neurons, 50 of each at most. Concepts
     are those of ``method`` with a member among their first ten neurons.
     """
     choices = ask(connection, "clusterings", run=run_id)

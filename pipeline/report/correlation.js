@@ -47,8 +47,8 @@
     title: { text: title, standoff: 6, font: { size: 12, color: colours.soft } }, fixedrange: true, gridcolor: colours.line,
     zerolinecolor: colours.line, tickfont: { size: 11 }, automargin: true, ...extra,
   });
-  const legend = (colours) => ({
-    showlegend: true, legend: { orientation: "h", y: -0.28, yanchor: "top", font: { size: 11, color: colours.soft }, itemclick: false, itemdoubleclick: false },
+  const legend = (colours, y = -0.28) => ({
+    showlegend: true, legend: { orientation: "h", y, yanchor: "top", itemsizing: "constant", font: { size: 11, color: colours.soft }, itemclick: false, itemdoubleclick: false },
   });
   const line = (name, x, y, hover, style, extra) => ({
     type: "scatter", mode: x.length > 1 ? "lines+markers" : "markers", name: label(name), x, y, hovertext: hover,
@@ -240,9 +240,10 @@
     const colours = palette();
     const { components, concepts, points, n_placed, n_neurons } = figures.maps[chosen("map-choice")];
     $("map-about").textContent =
-      (points.length < n_placed ? `A sample of ${count(points.length)} of ${count(n_placed)} neurons, at even distances in the order of layers.` : `${count(points.length)} neurons.`) +
+      (points.length < n_placed ? `A sample of ${count(points.length)} of ${count(n_placed)} neurons, drawn by hash.` : `${count(points.length)} neurons.`) +
       (n_placed < n_neurons ? ` ${count(n_neurons - n_placed)} constant neurons have no place.` : "");
     const groups = [...new Set(points.map((p) => p[5]))].sort((a, b) => (a === null) - (b === null) || a - b);
+    if (groups.length > colours.lines.length + 1) $("map-about").textContent += " Colours repeat: hover for the group.";
     const members = new Map(groups.map((g) => [g, []]));
     for (const point of points) members.get(point[5]).push(point);
     const traces = groups.map((group) => {
@@ -259,7 +260,7 @@
     const blank = { fixedrange: true, showgrid: false, zeroline: false, showticklabels: false };
     const node = $("map-chart");
     Plotly.react(node, traces, {
-      ...base(colours, Math.max(320, Math.min(640, node.clientWidth * 0.7))), ...legend(colours), hovermode: "closest",
+      ...base(colours, Math.max(320, Math.min(640, node.clientWidth * 0.7))), ...legend(colours, -0.03), hovermode: "closest",
       margin: { l: 10, r: 10, t: 10, b: 20 }, xaxis: blank, yaxis: { ...blank, scaleanchor: "x" },
       ...(groups.length > 1 && groups.length <= 30 ? {} : { showlegend: false }),
     }, config);

@@ -33,7 +33,7 @@ MATCHES: dict[str, tuple[str, str]] = {
     "pwcca": ("PWCCA", "Canonical correlations, weighted by the neuron's part in each."),
 }
 #: Cells of all matrices together; matrices beyond are left out and counted.
-MAX_CELLS = 150_000
+MAX_CELLS = 120_000
 N_BINS = 50
 
 Layer = tuple[str, int]
@@ -52,7 +52,7 @@ class SimilarityMatrix:
     measure: str
     rows: tuple[Layer, ...]
     columns: tuple[Layer, ...]
-    values: Matrix
+    scores: Matrix
     nulls: Matrix
     n_rows: tuple[int, int]
     params: str
@@ -166,7 +166,7 @@ def _matrix(
         measure=key[2],
         rows=tuple(rows),
         columns=tuple(columns),
-        values=part(0),
+        scores=part(0),
         nulls=part(1),
         n_rows=(min(n_rows), max(n_rows)),
         params=_common_params(cell[3] for cell in cells.values()),

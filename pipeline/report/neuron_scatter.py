@@ -39,7 +39,8 @@ class NeuronScatter:
 def load_neuron_maps(connection: Connection, run_id: str, method: Method) -> tuple[NeuronScatter, ...]:
     """Maps of the run with at most ``MAX_POINTS`` points together, each concept by ``method``.
 
-    A sample is taken at even distances in the order of components, layers and indices, so it is the same every time.
+    A sample is drawn by a hash of component, layer and index, so it is the same every time. Every so many-th neuron
+    would not do: heads and groups of neurons are regular too.
     """
     maps = [row for row in ask(connection, "neuron_maps", run=run_id) if row[2]]
     scatters = []

@@ -91,3 +91,14 @@ def test_what_is_refused():
         pca_spectrum(np.array([[1.0, 2.0], [0.0, 1.0]]), 4)
     with pytest.raises(ActivationError, match="must be finite"):
         pca_spectrum(np.array([[np.nan]]), 4)
+
+
+def test_rounding_of_single_precision_is_no_dimension():
+    values = rows(n_rows=6)
+    centred = (values - values.mean(axis=0)).astype(np.float32)
+    moments = (centred.T @ centred).astype(np.float64)
+    moments = (moments + moments.T) / 2
+    exact, rough = spectrum_of(values), pca_spectrum(moments, 6, resolution=1e-6)
+    assert pca_spectrum(moments, 6).rank > exact.rank == rough.rank == 5
+    assert rough.effective_rank == pytest.approx(exact.effective_rank, rel=1e-4)
+    np.testing.assert_allclose(rough.eigenvalues, exact.eigenvalues, atol=1e-6 * exact.total)

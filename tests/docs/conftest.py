@@ -14,6 +14,7 @@ from tiny_run import make_inputs, run_stages  # noqa: E402
 
 from pipeline.run.factors import factors  # noqa: E402
 from pipeline.run.local_executor import LocalExecutor  # noqa: E402
+from pipeline.run.neuron_clusters import cluster  # noqa: E402
 from pipeline.run.neuron_explanations import explain  # noqa: E402
 from pipeline.run.progress import Silent  # noqa: E402
 from pipeline.store.publish import publish  # noqa: E402
@@ -33,7 +34,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("documented")
     config = make_inputs(folder / "inputs").config(folder / "store", concepts={"include": _CONCEPTS})
     finished = run_stages(config)
-    for stage in (explain, factors):
+    for stage in (explain, factors, cluster):
         stage(finished.plan, finished.store, LocalExecutor(), Silent())
     publish(finished.store)
     return finished.store

@@ -200,3 +200,27 @@ def _map(rng: np.random.Generator, neurons: Iterable[int] = range(len(NEURONS)))
         x, y = (None, None) if i in CONSTANT else (3.0 * (i % 4) + rng.normal(), rng.normal())
         rows.append({**_key(i), "x": x, "y": y, "map_group": group, "method": "kmeans", "params": json.dumps({"k": 4})})
     return rows
+
+
+def make_hostile(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Put ``name`` wherever the tables of correlation have text of models, components and parameters."""
+    params = json.dumps({name: name, "null_max": name})
+    for table in ("clusters", "redundancy", "layer_dimensions", "layer_similarity", "neuron_map", "cluster_spans"):
+        connection.execute(f"update {table} set component = ? where component = 'mlp'", [name])
+    for end in ("component", "other_component"):
+        connection.execute(f"update correlation_edges set {end} = ? where {end} = 'mlp'", [name])
+    for table in ("clusters", "redundancy", "cluster_spans"):
+        connection.execute(f"update {table} set linkage = ? where linkage = 'average'", [name])
+    connection.execute("update cluster_spans set component = ? where signed", [name])
+    connection.execute("delete from clusters where linkage = 'complete'")
+    connection.execute(
+        "update layer_similarity set partner_model = ?, partner_store = ?, params = ?", [name] * 2 + [params]
+    )
+    connection.execute("update layer_similarity set measure = ? where measure = 'cka'", [name])
+    connection.execute("update neuron_map set method = ?, params = ?", [name, params])
+    insert(connection, "neuron_map", _map(np.random.default_rng(1)))
+    connection.execute(
+        "update rankings set method = ?, params = ?, partner = replace(partner, 'mpnet', ?), component = ? "
+        "where concept is null and method = 'linreg'",
+        [name, params, name, name],
+    )

@@ -1,17 +1,13 @@
--- Neurons on one map with the concept each is best for; of more than $n_points, so many at even distances.
+-- Neurons on one map with the concept each is best for; of more than $n_points, so many drawn by hash.
 -- Input:   $run, $method, $params (of the map), $n_points, $by, $by_params (the ranking's method and params)
 -- Output:  component, layer, neuron, x, y, map_group, concept, rank, score; the last three null for unranked neurons
 -- Example: resid | 4 | 63 | 1.82 | -0.41 | 3 | upos=NUM | 1 | 0.861
 with placed as (
-    select
-        component, layer, neuron, x, y, map_group,
-        row_number() over (order by component, layer, neuron) - 1 as place, count(*) over () as n_placed
+    select component, layer, neuron, x, y, map_group
     from neuron_map
     where run_id = $run and method = $method and params = $params and isfinite(x) and isfinite(y)
-),
-sampled as (
-    select * from placed
-    where n_placed <= $n_points or place * $n_points // n_placed > (place - 1) * $n_points // n_placed or place = 0
+    order by md5(concat_ws(':', component, layer, neuron)), component, layer, neuron
+    limit $n_points
 ),
 best as (
     select component, layer, neuron, concept, rank, score
@@ -20,7 +16,7 @@ best as (
         and isfinite(score)
     qualify row_number() over (partition by component, layer, neuron order by rank, score desc, concept) = 1
 )
-select s.component, s.layer, s.neuron, s.x, s.y, s.map_group, b.concept, b.rank, b.score
-from sampled s
+select p.component, p.layer, p.neuron, p.x, p.y, p.map_group, b.concept, b.rank, b.score
+from placed p
 left join best b using (component, layer, neuron)
-order by s.component, s.layer, s.neuron
+order by p.component, p.layer, p.neuron

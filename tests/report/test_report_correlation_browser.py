@@ -1,0 +1,113 @@
+"""The charts of correlation in Debian's chromium: all drawn, redrawn by their selectors, no hostile name runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from correlation_store import CONSTANT, NEURONS, make_correlation_store, make_hostile
+from report_store import HOSTILE
+
+from pipeline.report import load_report_data, render_report
+
+CHROMIUM = "/usr/bin/chromium"
+pytestmark = pytest.mark.browser
+if not Path(CHROMIUM).exists():
+    pytest.skip(f"no browser: {CHROMIUM} is not installed (apt-get install chromium)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
+
+#: What says of each part that its chart is drawn.
+DRAWN = {
+    "redundancy": "#redundancy-charts .scatterlayer path.js-line",
+    "clusters": "#cluster-chart .hm image",
+    "spans": "#spans-charts .scatterlayer path.js-line",
+    "dimensions": "#dimensions-charts .scatterlayer path.js-line",
+    "similarity": "#similarity-chart .hm image",
+    "matches": "#matches-chart .scatterlayer path.js-line",
+    "neuron-map": "#map-chart .scatterlayer .point",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module", params=["plain", "hostile"])
+def page(request: pytest.FixtureRequest, browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """The open page with all charts drawn; afterwards nothing was logged, raised or requested, and no name ran."""
+    store = make_correlation_store(n_concepts=4)
+    if request.param == "hostile":
+        make_hostile(store, HOSTILE)
+    path = render_report(load_report_data(store), tmp_path_factory.mktemp("report") / "report.html")
+    opened = browser.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    opened.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    opened.on(
+        "request",
+        lambda sent: None if sent.url.startswith(("file:", "data:", "blob:")) else complaints.append(sent.url),
+    )
+    opened.goto(path.as_uri())
+    for part, drawn in DRAWN.items():
+        opened.locator(f"#{part}").scroll_into_view_if_needed()
+        opened.wait_for_selector(drawn, state="attached")
+    opened.hostile = request.param == "hostile"
+    yield opened
+    assert opened.evaluate("window.hacked") is None
+    assert opened.locator("#correlation img, #correlation .chart a").count() == 0
+    assert complaints == []
+    opened.close()
+
+
+def test_every_chart_is_drawn_with_its_lines_and_points(page: object) -> None:
+    assert page.locator("#redundancy-charts .chart").count() == 3
+    lines = page.locator("#redundancy-charts .chart:nth-child(2) .scatterlayer path.js-line")
+    assert lines.count() == 7 + 1
+    assert page.locator("#dimensions-charts .chart").count() == 2
+    assert page.locator("#map-chart .scatterlayer .point").count() == len(NEURONS) - len(CONSTANT)
+    assert page.locator("#cluster-table tbody tr").count() > 5
+    assert page.locator("#matches-chart .shapelayer path").count() == 4
+
+
+def test_selectors_redraw(page: object) -> None:
+    choice = page.locator("#similarity-choice")
+    before = page.locator("#similarity-null").inner_text()
+    assert "median" in before
+    assert "25,000 rows" in before
+    choice.select_option("1")
+    assert page.locator("#similarity-null").inner_text() != before
+    title = "#spans-charts .chart .gtitle"
+    assert page.locator(title).count() == 1
+    page.locator("#spans-linkage").select_option("2")
+    page.wait_for_selector(title)
+    shown = page.locator(title).first.text_content()
+    assert shown.startswith(HOSTILE[:20]) if page.hostile else shown == "all components"
+    meaning = page.locator("#matches-meaning").inner_text()
+    page.locator("#matches-choice").select_option("3")
+    assert page.locator("#matches-meaning").inner_text() != meaning
+
+
+def test_hover_names_both_neurons_and_the_clusters(page: object) -> None:
+    page.locator("#clusters").scroll_into_view_if_needed()
+    box = page.locator("#cluster-chart .hm image").bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.3 * box["height"])
+    text = page.wait_for_selector("#cluster-chart .hoverlayer .hovertext").text_content()
+    assert "cluster 1" in text
+    assert "r " in text
+    assert text.count(":") >= 4
+
+
+def test_colours_follow_the_scheme_and_a_narrow_window_does_not_overflow(page: object) -> None:
+    label = "#dimensions-charts .gtitle"
+    before = page.locator(label).first.evaluate("n => getComputedStyle(n).fill")
+    page.click("#theme")
+    assert page.locator(label).first.evaluate("n => getComputedStyle(n).fill") != before
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

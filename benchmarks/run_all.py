@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     *("encoding", "dump", "workers", "forecast", "readback", "verify"),
-    *("search", "search_store", "explain", "clusters", "memory"),
+    *("search", "search_store", "explain", "clusters", "correlate", "multi_model", "factors", "memory"),
 )
 
 

@@ -5,7 +5,7 @@ together: Olah et al. 2018, "The Building Blocks of Interpretability"; Alammar 2
 Transformer Language Models") and W (T, K) ≥ 0 the factors' values on the rows. The factors start from a sample of the
 rows (:mod:`~pipeline.correlate.factor_start`). Then every pass over all rows is one alternation of exact least squares:
 values row by row for fixed weights, then weights from the sums over all rows, so that the error never rises. Memory is
-a batch per thread and the sample.
+a batch of float64 per thread, and the sample.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pipeline.correlate.factor_start import sample_rows, start_factors
 from pipeline.correlate.nonnegative_part import NonnegativePart, PartSizes
 from schemas.errors import UsageError
 
-#: Rows of the sample that factors start from.
+#: Rows of the sample that factors start from, and values of it; of a wide layer it has fewer rows.
 SAMPLE_ROWS = 4096
+SAMPLE_VALUES = 2**26
 
 #: Starts a pass: the rows in blocks of float32 or float64 (N, T), of any length, in the same order each time.
 Blocks = Callable[[], Iterable[NDArray[np.floating]]]
@@ -124,7 +125,8 @@ def _first_pass(
 ) -> tuple[PartSizes, NDArray[np.floating]]:
     """Sizes of the parts, and the sample (N, T)."""
     part = NonnegativePart.empty(n_neurons)
-    wanted = sample_rows(n_rows, SAMPLE_ROWS, settings.seed)
+    n_sample = min(SAMPLE_ROWS, max(SAMPLE_VALUES // n_neurons, 2 * settings.n_factors))
+    wanted = sample_rows(n_rows, n_sample, settings.seed)
     kept = [np.empty((n_neurons, 0), np.float32)]
     for values in batches(blocks(), settings.batch_rows):
         first, n = part.n_rows, values.shape[1]

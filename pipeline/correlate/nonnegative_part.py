@@ -21,6 +21,8 @@ class PartSizes(NamedTuple):
     """Σ (max(x, 0) − its neuron's mean)²."""
     negative_share: float
     """Σ max(−x, 0) / Σ |x|; NaN where all x are 0."""
+    negative_square_share: float
+    """Σ max(−x, 0)² / Σ x²; NaN where all x are 0."""
     neuron_sum_squares: NDArray[np.float64]
     """(N,): Σ max(x, 0)² of every neuron."""
 
@@ -36,11 +38,13 @@ class NonnegativePart:
     """(N,): Σ (max(x, 0) − mean)²."""
     negative: float
     """Σ max(−x, 0) over all neurons."""
+    negative_squares: float
+    """Σ max(−x, 0)² over all neurons."""
 
     @classmethod
     def empty(cls, n_neurons: int) -> NonnegativePart:
         """The state of no rows."""
-        return cls(0, np.zeros(n_neurons), np.zeros(n_neurons), 0.0)
+        return cls(0, np.zeros(n_neurons), np.zeros(n_neurons), 0.0, 0.0)
 
     def update(self, values: NDArray[np.floating]) -> NonnegativePart:
         """Add a batch of ``values``, float32 or float64 (N, T).
@@ -56,8 +60,9 @@ class NonnegativePart:
         positive = np.maximum(values, 0.0, dtype=np.float64)
         mean = positive.sum(axis=1) / n_rows
         deviations = np.square(positive - mean[:, None]).sum(axis=1)
-        negative = -float(np.minimum(values, 0.0).sum(dtype=np.float64))
-        return self.merge(NonnegativePart(n_rows, mean, deviations, negative))
+        negative = np.maximum(-values, 0.0, dtype=np.float64)
+        sums = float(negative.sum()), float(np.square(negative).sum())
+        return self.merge(NonnegativePart(n_rows, mean, deviations, *sums))
 
     def merge(self, other: NonnegativePart) -> NonnegativePart:
         """Add the rows of ``other`` in place; ``other`` is left as it is."""
@@ -68,6 +73,7 @@ class NonnegativePart:
             self.m2 += other.m2 + np.square(apart) * (self.n_rows * other.n_rows / n_rows)
             self.mean += apart * (other.n_rows / n_rows)
             self.negative += other.negative
+            self.negative_squares += other.negative_squares
             self.n_rows = n_rows
         return self
 
@@ -75,5 +81,13 @@ class NonnegativePart:
         """The sizes of the parts."""
         squares = self.m2 + self.n_rows * np.square(self.mean)
         size = self.negative + self.n_rows * float(self.mean.sum())
-        share = self.negative / size if size > 0 else float("nan")
-        return PartSizes(self.n_rows, float(squares.sum()), float(self.m2.sum()), share, squares)
+        sum_squares = float(squares.sum())
+        all_squares = self.negative_squares + sum_squares
+        return PartSizes(
+            n_rows=self.n_rows,
+            sum_squares=sum_squares,
+            sum_squared_deviations=float(self.m2.sum()),
+            negative_share=self.negative / size if size > 0 else float("nan"),
+            negative_square_share=self.negative_squares / all_squares if all_squares > 0 else float("nan"),
+            neuron_sum_squares=squares,
+        )

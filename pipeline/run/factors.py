@@ -94,6 +94,7 @@ class FactorsWorker:
             "explained": found.explained,
             "variance_explained": found.variance_explained,
             "negative_share": found.part.negative_share,
+            "negative_square_share": found.part.negative_square_share,
         }
         measured = {"share": found.share, "mean": rows.mean, "max": rows.largest}
         return {
@@ -203,9 +204,12 @@ def _params(plan: Plan) -> str:
 
 
 def _summary(store: Store, plan: Plan, n_layers: int) -> str:
-    table = store.read_table(store.files("factors", plan.run_id), ["explained", "negative_share"])
+    table = store.read_table(store.files("factors", plan.run_id), ["explained", "negative_square_share"])
     parts = [f"{counted(_settings(plan).k, 'factor')} of each of {counted(n_layers, 'layer')}"]
-    for name, said in (("explained", "of Σ max(x, 0)² explained"), ("negative_share", "of Σ |x| negative, cut off")):
+    for name, said in (
+        ("explained", "of Σ max(x, 0)² explained"),
+        ("negative_square_share", "of Σ x² negative, cut off"),
+    ):
         values = table[name].drop_null().to_pylist()
         if values:
             ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(values), max(values)))

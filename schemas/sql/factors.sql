@@ -2,8 +2,8 @@
 -- layer, factor
 -- inputs: {files}, the list of this table's Parquet files by the manifest
 -- output columns: run_id, model, component, layer, factor, share, n_active, mean, max, n_factors, n_rows, relative_error,
---     explained, variance_explained, negative_share, n_passes, is_converged, params
--- example row: 3f… | minilm | mlp | 3 | 0 | 0.21 | 7800 | 1.9 | 6.2 | 16 | 8000 | 0.61 | 0.63 | 0.42 | 0.38 | 5 | false | {{"k": 16}}
+--     explained, variance_explained, negative_share, negative_square_share, n_passes, is_converged, params
+-- example row: 3f… | minilm | mlp | 3 | 0 | 0.21 | 7800 | 1.9 | 6.2 | 16 | 8000 | 0.61 | 0.63 | 0.42 | 0.58 | 0.12 | 5 | false | {{"k": 16}}
 SELECT
     run_id,
     model,
@@ -20,6 +20,7 @@ SELECT
     explained,
     variance_explained,
     negative_share,
+    negative_square_share,
     n_passes,
     is_converged,
     params

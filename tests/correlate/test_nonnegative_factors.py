@@ -117,9 +117,11 @@ def test_sizes_of_the_parts_equal_numpy():
     assert sizes.sum_squares == pytest.approx(np.square(positive).sum())
     assert sizes.sum_squared_deviations == pytest.approx(positive.var(axis=1).sum() * x.shape[1])
     assert sizes.negative_share == pytest.approx(-x[x < 0].sum() / np.abs(x).sum())
+    assert sizes.negative_square_share == pytest.approx(np.square(x[x < 0]).sum() / np.square(x).sum())
     np.testing.assert_allclose(sizes.neuron_sum_squares, np.square(positive).sum(axis=1))
-    assert np.isnan(NonnegativePart.empty(3).update(np.zeros((3, 5), np.float32)).finalize().negative_share)
-    assert NonnegativePart.empty(1).update(np.full((1, 5), 2.5, np.float32)).finalize().negative_share == 0
+    for value, share in ((0, np.nan), (2.5, 0), (-2.5, 1)):
+        constant = NonnegativePart.empty(3).update(np.full((3, 5), value, np.float32)).finalize()
+        np.testing.assert_equal([constant.negative_share, constant.negative_square_share], [share, share])
 
 
 @pytest.mark.parametrize("values", [planted()[0], awkward()], ids=["planted", "awkward"])

@@ -30,7 +30,7 @@ def test_factors(finished: Path, copy_of: Callable[[Path], Path]) -> None:
     assert hashes(store) == before
     result = done("factors", "--store", store, "--factors", "3", "--components", "mlp", "--layers", "1-2")
     assert "factors: 3 factors of each of 2 layers; " in result.err
-    assert "% of Σ |x| negative, cut off" in result.err
+    assert "% of Σ x² negative, cut off" in result.err
     (line,) = [line for line in result.out.splitlines() if line.startswith("next: neuronmill ")]
     assert "word" in done(*shlex.split(line)[2:]).out
     assert done("sql", "--store", store, "--format", "csv", QUERY).out.splitlines()[1] == "6,2,True,True"

@@ -69,6 +69,7 @@ REWRITING = {
     "search in what is left": ["search", "--keep", "3", "--null"],
     "explain": ["explain", "--length", "2"],
     "words": ["words", "--min-count", "2"],
+    "factors": ["factors", "--factors", "3", "--components", "mlp", "--rows-per-factor", "all"],
     "publish what is left": ["publish"],
     "gc of the search before": ["gc", "--superseded", "--keep-snapshots", "1", *NOW],
     "status after cleaning": STATUS,

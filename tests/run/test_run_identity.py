@@ -140,7 +140,7 @@ def wait_for(store: Path, pattern: str, process) -> bool:
 
 def test_the_reference_has_all_tables(finished):
     found = checksums(finished.store.url)
-    only_when_asked = {"top_words"}
+    only_when_asked = {"top_words", "factors", "factor_neurons", "factor_rows"}
     assert {path.split("/")[0] for path in found} == set(DATA_FOLDERS) - only_when_asked
     assert len([path for path in found if path.startswith("activations/")]) == 5 * len(finished.plan.shards)
 

@@ -77,22 +77,24 @@ class _Profiles:
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
         for at in range(0, len(self.neurons), _BLOCK):
             rows = self.neurons[at : at + _BLOCK]
-            block = np.asarray(self._matrix[rows], np.float64)[:, self.columns]
-            yield slice(at, at + len(rows)), block if self._signed else np.abs(block)
+            is_whole = rows[-1] - rows[0] + 1 == len(rows)
+            block = self._matrix[rows[0] : rows[-1] + 1] if is_whole else self._matrix[rows]
+            block = block if len(self.columns) == block.shape[1] else block[:, self.columns]
+            yield slice(at, at + len(rows)), np.asarray(block if self._signed else np.abs(block), np.float64)
 
     def times(self, other: Floats) -> Floats:
         """(n, k) from (m, k)."""
         found = np.empty((len(self.neurons), other.shape[1]))
         for rows, block in self._blocks():
-            found[rows] = (block - self.mean) @ other
-        return found
+            found[rows] = block @ other
+        return found - self.mean @ other
 
     def transposed_times(self, other: Floats) -> Floats:
         """(m, k) from (n, k)."""
         found = np.zeros((len(self.columns), other.shape[1]))
         for rows, block in self._blocks():
-            found += (block - self.mean).T @ other[rows]
-        return found
+            found += block.T @ other[rows]
+        return found - np.outer(self.mean, other.sum(axis=0))
 
 
 def _defined(matrix: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -183,7 +183,8 @@
     const [from, to] = found.n_rows;
     $("similarity-null").textContent =
       (found.null_range ? `Null, rows shuffled in blocks: ${signed(found.null_range[0])} to ${signed(found.null_range[2])}, median ${signed(found.null_range[1])}.` : "No null was computed.") +
-      ` ${from === to ? count(from) : `${count(from)} to ${count(to)}`} rows.` + (found.params ? ` ${found.params}.` : "");
+      ` ${from === to ? count(from) : `${count(from)} to ${count(to)}`} rows.` + (found.params ? ` ${found.params}.` : "") +
+      (found.n_trivial ? ` In ${count(found.n_trivial)} pairs of layers the rows are too few: the measure is high there whatever the layers are.` : "");
     const defined = values.flat().filter((v) => v != null);
     const low = Math.min(0, ...defined), high = Math.max(1, ...defined);
     const node = $("similarity-chart");
@@ -206,17 +207,14 @@
   };
 
   /* ---- best matches ------------------------------------------------------------------------------------------- */
-  const nulls = (middle, largest, ofLayers) => {
-    if (middle != null || largest != null) return `null median ${signed(middle)}, largest ${signed(largest)}`;
-    return ofLayers == null ? "no null" : `null ${signed(ofLayers)}, median over pairs of layers`;
-  };
   const drawMatches = () => {
     const colours = palette();
-    const { title, meaning, range: [low, high], components } = figures.matches[chosen("matches-choice")];
+    const { title, meaning, params, partners, range: [low, high], components } = figures.matches[chosen("matches-choice")];
     $("matches-meaning").textContent = meaning;
-    $("matches-null").textContent = components.map(({ name, n_undefined, null_median, null_max, null_of_layers }) =>
-      `${name}: ${nulls(null_median, null_max, null_of_layers)}` +
-      (n_undefined ? `, ${count(n_undefined)} without a score` : "")).join("; ") + ".";
+    $("matches-null").textContent = components.map(({ name, n_undefined, null_median, null_max }) =>
+      `${name}: ${null_median == null && null_max == null ? "no null" : `null median ${signed(null_median)}, largest ${signed(null_max)}`}` +
+      (n_undefined ? `, ${count(n_undefined)} without a score` : "")).join("; ") + "." +
+      (partners.length > 1 ? ` Partners: ${partners.map(([name, n]) => `${count(n)} in ${name}`).join(", ")}.` : "") + (params ? ` ${params}.` : "");
     const traces = components.map(({ name, counts }, i) => {
       const total = counts.reduce((a, b) => a + b, 0), width = (high - low) / counts.length;
       const color = colours.lines[i % colours.lines.length];
@@ -225,7 +223,7 @@
         counts.map((n, k) => `<b>${label(name)}</b>, ${edge(k)} to ${edge(k + 1)}<br>${count(n)} of ${count(total)} neurons`),
         { color, width: 2, shape: "hvh" }), mode: "lines", fill: "tozeroy", fillcolor: color + "22" };
     });
-    const shapes = components.flatMap((c, i) => [c.null_median, c.null_max, c.null_of_layers].flatMap((v) => (v == null ? [] : [{
+    const shapes = components.flatMap((c, i) => [c.null_median, c.null_max].flatMap((v) => (v == null ? [] : [{
       type: "line", xref: "x", yref: "paper", x0: v, x1: v, y0: 0, y1: 1,
       line: { color: colours.lines[i % colours.lines.length], width: 1.5, dash: "dot" } }])));
     const last = Math.max(0, ...shapes.map((s) => s.x0));

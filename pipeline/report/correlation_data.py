@@ -72,6 +72,6 @@ def load_correlation(
         dimensions=tuple(sorted(dimensions, key=lambda d: (place.get(d.component, len(place)), d.component, d.layer))),
         similarity=similarity,
         n_similarity_left_out=n_left_out,
-        matches=load_match_scores(connection, run_id, components, similarity),
+        matches=load_match_scores(connection, run_id, components),
         maps=load_neuron_maps(connection, run_id, method),
     )

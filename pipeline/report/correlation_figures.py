@@ -112,6 +112,7 @@ def _similarity(matrix: SimilarityMatrix) -> Json:
         "nulls": [[_rounded(value, 3) for value in row] for row in matrix.nulls],
         "null_range": None if matrix.null_range is None else [_rounded(value) for value in matrix.null_range],
         "n_rows": matrix.n_rows,
+        "n_trivial": matrix.n_trivial,
         "params": inert(matrix.params),
     }
 
@@ -122,7 +123,8 @@ def _matches(scores: MatchScores) -> Json:
         "title": inert(title),
         "meaning": meaning,
         "params": inert(scores.params),
-        "partner": inert(scores.partner),
+        "partners": [[inert(name), n] for name, n in scores.partners],
+        "name": inert(": ".join(filter(None, (title, ", ".join(name for name, _ in scores.partners))))),
         "range": [scores.low, scores.high],
         "components": [
             {
@@ -131,7 +133,6 @@ def _matches(scores: MatchScores) -> Json:
                 "n_undefined": h.n_undefined,
                 "null_median": _rounded(h.null_median),
                 "null_max": _rounded(h.null_max),
-                "null_of_layers": _rounded(h.null_of_layers),
             }
             for h in scores.histograms
         ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.report.connection import Connection, ask
 from pipeline.report.methods import short_params
@@ -35,6 +35,7 @@ MATCHES: dict[str, tuple[str, str]] = {
 #: Cells of all matrices together; matrices beyond are left out and counted.
 MAX_CELLS = 120_000
 N_BINS = 50
+_NULL_FIGURES = ("null_median", "null_max")
 
 Layer = tuple[str, int]
 Matrix = tuple[tuple[float | None, ...], ...]
@@ -44,10 +45,10 @@ Matrix = tuple[tuple[float | None, ...], ...]
 class SimilarityMatrix:
     """One measure between R layers of the model and C of a partner; None where undefined or not measured.
 
-    ``partner`` is the partner's alias, with its store if that is another.
+    ``partner`` is the partner's alias, with its store where the alias is not unique. In ``n_trivial`` pairs of layers
+    the rows are too few for the measure to be anything but high.
     """
 
-    partner_model: str
     partner: str
     measure: str
     rows: tuple[Layer, ...]
@@ -55,6 +56,7 @@ class SimilarityMatrix:
     scores: Matrix
     nulls: Matrix
     n_rows: tuple[int, int]
+    n_trivial: int
     params: str
 
     @property
@@ -66,28 +68,25 @@ class SimilarityMatrix:
 
 @dataclass(frozen=True, slots=True)
 class MatchHistogram:
-    """Neurons of one component by score, in ``N_BINS`` bins.
-
-    ``null_median`` and ``null_max`` are as ``params`` has them. Where it has neither, ``null_of_layers`` is the median
-    null of the same measure between single layers, as ``layer_similarity`` has it: that is lower, as each layer has
-    fewer neurons than the model. None where there is none.
-    """
+    """Neurons of one component by score, in ``N_BINS`` bins; the nulls are None where ``params`` does not have them."""
 
     component: str
     counts: tuple[int, ...]
     n_undefined: int
     null_median: float | None
     null_max: float | None
-    null_of_layers: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class MatchScores:
-    """Scores of one method whose partner is in one other model; bins are of equal width from ``low`` to ``high``."""
+    """Scores of one method; bins are of equal width from ``low`` to ``high``.
+
+    ``partners`` are the other models and how many neurons have their partner there; those without a score have none.
+    """
 
     method: str
     params: str
-    partner: str
+    partners: tuple[tuple[str, int], ...]
     low: float
     high: float
     histograms: tuple[MatchHistogram, ...]
@@ -101,55 +100,54 @@ def load_layer_similarity(
     Layers come in the order of ``components``, those without a place there by name. Of a pair that is there twice
     (other ``params``) the last counts.
     """
-    cells: dict[tuple[str, str, str], dict[tuple[Layer, Layer], tuple[Any, ...]]] = defaultdict(dict)
-    for model, store, measure, *places, value, null, n_rows, params in ask(connection, "layer_similarity", run=run_id):
-        partner = model if store is None else f"{model} ({store})"
+    asked = ask(connection, "layer_similarity", run=run_id)
+    stores: dict[str, set[str | None]] = defaultdict(set)
+    for own, model, store, *_ in asked:
+        stores[model].add(store)
+        stores[own].add(None)
+    cells: dict[tuple[str, str], dict[tuple[Layer, Layer], tuple[Any, ...]]] = defaultdict(dict)
+    for _, model, store, measure, *places, value, null, n_rows, params in asked:
+        partner = f"{model} ({store})" if store is not None and len(stores[model]) > 1 else model
         pair = ((places[0], places[1]), (places[2], places[3]))
-        cells[model, partner, measure][pair] = (value, null, n_rows, params)
+        cells[partner, measure][pair] = (value, null, n_rows, params)
     place = {measure: i for i, measure in enumerate(MEASURES)}
-    order = sorted(cells, key=lambda key: (*key[:2], place.get(key[2], len(place)), key[2]))
     matrices, room = [], MAX_CELLS
-    for key in order:
-        matrix = _matrix(key, cells[key], components)
+    for key in sorted(cells, key=lambda key: (key[0], place.get(key[1], len(place)), key[1])):
+        matrix = _matrix(*key, cells[key], components)
         room -= len(matrix.rows) * len(matrix.columns)
         if room < 0:
             break
         matrices.append(matrix)
-    return tuple(matrices), len(order) - len(matrices)
+    return tuple(matrices), len(cells) - len(matrices)
 
 
-def load_match_scores(
-    connection: Connection, run_id: str, components: tuple[str, ...], similarity: Sequence[SimilarityMatrix] = ()
-) -> tuple[MatchScores, ...]:
-    """Histograms of the rankings without a concept: one per method, parameters and other model.
+def load_match_scores(connection: Connection, run_id: str, components: tuple[str, ...]) -> tuple[MatchScores, ...]:
+    """Histograms of the rankings without a concept: one for each method and its parameters.
 
-    ``null_…`` keys of ``params`` are figures, not parameters: rows that differ in these only are one ranking, with the
-    median of its medians and the largest of its maxima for each component; ``similarity`` has the nulls of layers.
+    ``null_median`` and ``null_max`` in ``params`` are figures, not parameters: rows that differ in these only are one
+    ranking, with the median of the different medians and the largest of the maxima for each component.
     """
-    found: dict[tuple[str, str], dict[str | None, dict[str, list[Any]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
-    bounds: dict[str, tuple[float, float]] = {}
-    for method, params, partner, component, low, high, *counted in ask(
-        connection, "best_matches", run=run_id, n_bins=N_BINS
-    ):
+    found: dict[tuple[str, str], list[_Counted]] = defaultdict(list)
+    for method, params, *counted in ask(connection, "best_matches", run=run_id, n_bins=N_BINS):
         kept, nulls = _without_nulls(params)
-        found[method, kept][partner][component].append((*counted, nulls))
-        bounds[method] = (low, high)
+        found[method, kept].append(_Counted._make((*counted, nulls)))
     place = {name: i for i, name in enumerate(MATCHES)}
-    scores = []
-    for method, params in sorted(found, key=lambda key: (place.get(key[0], len(place)), *key)):
-        undefined = found[method, params].pop(None, {})
-        for partner, by_component in sorted(found[method, params].items(), key=str):
-            names = _ordered({*by_component, *undefined}, components)
-            alike = [m for m in similarity if (m.partner_model, m.measure) == (partner, method)]
-            histograms = tuple(_histogram(name, by_component[name], undefined.get(name, []), alike) for name in names)
-            scores.append(MatchScores(method, short_params(params), str(partner), *bounds[method], histograms))
-    return tuple(scores)
+    order = sorted(found, key=lambda key: (place.get(key[0], len(place)), *key))
+    return tuple(_match_scores(*key, found[key], components) for key in order)
+
+
+class _Counted(NamedTuple):
+    partner: str | None
+    component: str
+    low: float
+    high: float
+    bin: int | None
+    n_neurons: int
+    nulls: dict[str, float]
 
 
 def _matrix(
-    key: tuple[str, str, str], cells: dict[tuple[Layer, Layer], tuple[Any, ...]], components: tuple[str, ...]
+    partner: str, measure: str, cells: dict[tuple[Layer, Layer], tuple[Any, ...]], components: tuple[str, ...]
 ) -> SimilarityMatrix:
     order = _ordered({component for pair in cells for component, _ in pair}, components)
     place = {name: i for i, name in enumerate(order)}
@@ -160,34 +158,52 @@ def _matrix(
         return tuple(tuple(cells.get((row, column), nothing)[k] for column in columns) for row in rows)
 
     n_rows = [cell[2] for cell in cells.values()]
+    params = [_object(cell[3]) or {} for cell in cells.values()]
     return SimilarityMatrix(
-        partner_model=key[0],
-        partner=key[1],
-        measure=key[2],
+        partner=partner,
+        measure=measure,
         rows=tuple(rows),
         columns=tuple(columns),
         scores=part(0),
         nulls=part(1),
         n_rows=(min(n_rows), max(n_rows)),
-        params=_common_params(cell[3] for cell in cells.values()),
+        n_trivial=sum(bool(p.get("trivial")) for p in params),
+        params=_shown({k: v for k, v in params[0].items() if all(k in p and p[k] == v for p in params)}),
     )
 
 
-def _histogram(component: str, found: list[Any], undefined: list[Any], alike: list[SimilarityMatrix]) -> MatchHistogram:
-    counts = [0] * N_BINS
-    for at, n, _ in found:
-        counts[at] += n
-    nulls = [nulls for _, _, nulls in found]
-    medians, largest = ([n[key] for n in nulls if key in n] for key in ("null_median", "null_max"))
-    rows = [row for m in alike for layer, row in zip(m.rows, m.nulls, strict=True) if layer[0] == component]
-    of_layers = [] if medians or largest else [value for row in rows for value in row if value is not None]
+def _match_scores(method: str, params: str, found: list[_Counted], components: tuple[str, ...]) -> MatchScores:
+    partners: Counter[str] = Counter()
+    by_component: dict[str, list[_Counted]] = defaultdict(list)
+    for counted in found:
+        by_component[counted.component].append(counted)
+        if counted.partner is not None:
+            partners[counted.partner] += counted.n_neurons
+    values = _object(params)
+    return MatchScores(
+        method=method,
+        params=params if values is None else _shown(values),
+        partners=tuple(sorted(partners.items())),
+        low=found[0].low,
+        high=found[0].high,
+        histograms=tuple(_histogram(name, by_component[name]) for name in _ordered(by_component, components)),
+    )
+
+
+def _histogram(component: str, found: list[_Counted]) -> MatchHistogram:
+    counts, n_undefined = [0] * N_BINS, 0
+    for counted in found:
+        if counted.bin is None:
+            n_undefined += counted.n_neurons
+        else:
+            counts[counted.bin] += counted.n_neurons
+    medians, largest = ({c.nulls[key] for c in found if key in c.nulls} for key in _NULL_FIGURES)
     return MatchHistogram(
         component=component,
         counts=tuple(counts),
-        n_undefined=sum(n for _, n, _ in undefined),
+        n_undefined=n_undefined,
         null_median=median(medians) if medians else None,
         null_max=max(largest) if largest else None,
-        null_of_layers=median(of_layers) if of_layers else None,
     )
 
 
@@ -197,22 +213,17 @@ def _ordered(names: Iterable[str], order: tuple[str, ...]) -> list[str]:
 
 
 def _without_nulls(params: str) -> tuple[str, dict[str, float]]:
-    """``params`` without the ``null_…`` keys, and those of these that are numbers."""
+    """``params`` without the figures of the null, and those of these that are numbers."""
     values = _object(params)
     if values is None:
         return params, {}
-    nulls = {k: v for k, v in values.items() if k.startswith("null_")}
-    numbers = {k: float(v) for k, v in nulls.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return json.dumps({k: v for k, v in values.items() if k not in nulls}, sort_keys=True), numbers
+    nulls = {k: float(values[k]) for k in _NULL_FIGURES if isinstance(values.get(k), int | float)}
+    return json.dumps({k: v for k, v in values.items() if k not in _NULL_FIGURES}, sort_keys=True), nulls
 
 
-def _common_params(params: Iterable[str]) -> str:
-    """What all of these JSON objects have in common, as text."""
-    common: dict[str, Any] | None = None
-    for text in dict.fromkeys(params):
-        values = _object(text) or {}
-        common = values if common is None else {k: v for k, v in common.items() if k in values and values[k] == v}
-    return short_params(json.dumps(common or {}))
+def _shown(params: dict[str, Any]) -> str:
+    """Parameters as text, but for what the page says in words: the other models, and whether rows are too few."""
+    return short_params(json.dumps({k: v for k, v in params.items() if k not in ("with", "trivial")}))
 
 
 def _object(text: str) -> dict[str, Any] | None:

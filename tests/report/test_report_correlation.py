@@ -224,12 +224,17 @@ def test_similarity_matrices_are_the_table(store: duckdb.DuckDBPyConnection, dat
 
 def test_similarity_without_nulls_in_another_store_and_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_correlation_store()
-    store.execute(
-        "update layer_similarity set null_value = null, partner_store = 's3://b' where partner_model = 'mpnet'"
-    )
+    store.execute("update layer_similarity set null_value = null, partner_store = 's3://b'")
+    trivial = json.dumps({"seed": 0, "trivial": True})
+    store.execute("update layer_similarity set params = ? where partner_layer = 2 and measure = 'cka'", [trivial])
     data = load_report_data(store).correlation
-    assert [m.partner for m in data.similarity] == ["minilm-l6", "mpnet (s3://b)", "mpnet (s3://b)"]
+    assert [m.partner for m in data.similarity] == ["minilm-l6 (s3://b)", "mpnet", "mpnet"]
     assert data.similarity[1].null_range is None
+    assert [m.n_trivial for m in data.similarity] == [0, 13, 0]
+    assert data.similarity[1].params == "seed=0"
+    store.execute("update layer_similarity set partner_store = null where measure = 'cka'")
+    partners = [m.partner for m in load_report_data(store).correlation.similarity]
+    assert partners == ["minilm-l6 (s3://b)", "mpnet", "mpnet (s3://b)"]
     monkeypatch.setattr("pipeline.report.model_similarity.MAX_CELLS", 13 * 13 + 13 * 5)
     report = load_report_data(store)
     assert [m.measure for m in report.correlation.similarity] == ["cka_debiased", "cka"]
@@ -237,56 +242,41 @@ def test_similarity_without_nulls_in_another_store_and_without_end(monkeypatch: 
     assert "1 further comparisons had no room" in render_page(report)
 
 
-def test_matches_are_histograms_of_each_other_model(store: duckdb.DuckDBPyConnection, data: CorrelationData) -> None:
+def test_matches_are_histograms_of_each_method(store: duckdb.DuckDBPyConnection, data: CorrelationData) -> None:
     table = frame(store, "rankings").query("concept.isna()")
     table = table.assign(other=table["partner"].str.split(":").str[0])
-    assert [(m.method, m.partner, m.params) for m in data.matches] == [
-        (method, partner, "seed=0") for method in ("maxcorr", "linreg") for partner in ("mpnet", "roberta")
-    ]
+    assert [(m.method, m.params) for m in data.matches] == [("maxcorr", "seed=0"), ("linreg", "seed=0")]
     for scores in data.matches:
         own = table[table["method"] == scores.method]
         assert [h.component for h in scores.histograms] == list(ORDER)
+        assert dict(scores.partners) == own["other"].value_counts().to_dict()
         for h in scores.histograms:
             rows = own[own["component"] == h.component]
-            defined = rows[rows["other"] == scores.partner]
-            assert h.counts == tuple(np.histogram(defined["score"], N_BINS, (0, 1))[0])
+            assert h.counts == tuple(np.histogram(rows["score"].dropna(), N_BINS, (0, 1))[0])
             assert h.n_undefined == rows["score"].isna().sum() == 1
-            params = defined["params"].map(json.loads)
-            assert h.null_max == params.str["null_max"].max()
-            assert h.null_of_layers is None
+            assert h.null_max == rows["params"].map(json.loads).str["null_max"].max()
     assert sum(sum(h.counts) for m in data.matches for h in m.histograms) == 2 * (len(NEURONS) - len(CONSTANT))
 
 
-def test_matches_take_the_median_null_of_a_component_and_scores_at_the_ends() -> None:
+def test_matches_tell_parameters_from_figures_and_hold_scores_at_the_ends() -> None:
     store = make_store(2)
-    base = {"run_id": RUN, "model": "minilm-l6", "component": "mlp", "layer": 1, "concept": None, "method": "linreg",
-            "sign": 1, "rank": 1, "n_rows": 9, "n_pos": 9, "unit": "word", "split": "all",
-            "partner": "mpnet:mlp:1:2"}  # fmt: skip
-    nulls = ({"null_median": 0.1}, {"null_median": 0.2}, {"null_median": 0.7}, {"null_median": None})
+    nulls = ({"null_median": 0.125}, {"null_median": 0.25}, {"null_median": 0.75}, {"null_median": None})
+    partners = ("mpnet:mlp:1:2", "mpnet:mlp:1", "mpnet", "s3://b:9000/x::mpnet:head_q:10:3")
     rows = [
-        {**base, "neuron": i, "score": score, "params": json.dumps(null)}
-        for i, (score, null) in enumerate(zip((-0.5, 0.0, 1.0, 1.5), nulls, strict=True))
-    ]
-    insert(store, "rankings", rows)
-    [scores] = load_report_data(store).correlation.matches
-    [histogram] = scores.histograms
-    assert (scores.low, scores.high, scores.params) == (-0.5, 1.5, "")
+        {"run_id": RUN, "model": "minilm-l6", "component": "mlp", "layer": 1, "neuron": i, "concept": None,
+         "method": "linreg", "score": score, "sign": 1, "rank": 1, "n_rows": 9, "n_pos": 9, "unit": "word",
+         "split": "all", "params": json.dumps({"with": ["mpnet"], "k": 3} | null), "partner": partner}
+        for i, (score, null, partner) in enumerate(zip((-0.5, 0.0, 1.0, 1.5), nulls, partners, strict=True))
+    ]  # fmt: skip
+    insert(store, "rankings", [*rows, rows[2] | {"neuron": 9, "score": None, "partner": None}])
+    insert(store, "rankings", [rows[0] | {"params": "no json", "score": 0.5}])
+    other, found = load_report_data(store).correlation.matches
+    [histogram] = found.histograms
+    assert (found.low, found.high, found.params) == (-0.5, 1.5, "k=3")
     assert [i for i, n in enumerate(histogram.counts) if n] == [0, 12, 37, N_BINS - 1]
-    assert (histogram.null_median, histogram.null_max) == (0.2, None)
-
-
-def test_matches_without_a_null_have_the_median_of_layers() -> None:
-    store = make_correlation_store()
-    store.execute("update rankings set params = '{}' where concept is null")
-    by_name = {(m.method, m.partner): m for m in load_report_data(store).correlation.matches}
-    expected = (
-        frame(store, "layer_similarity").query("measure == 'maxcorr'").groupby("component")["null_value"].median()
-    )
-    for histogram in by_name["maxcorr", "mpnet"].histograms:
-        assert (histogram.null_median, histogram.null_max) == (None, None)
-        assert histogram.null_of_layers == pytest.approx(expected[histogram.component])
-    for other in (("maxcorr", "roberta"), ("linreg", "mpnet")):
-        assert {h.null_of_layers for h in by_name[other].histograms} == {None}
+    assert (histogram.n_undefined, histogram.null_median, histogram.null_max) == (1, 0.25, None)
+    assert dict(found.partners) == {"mpnet": 3, "s3://b:9000/x::mpnet": 1}
+    assert (other.params, sum(other.histograms[0].counts)) == ("no json", 1)
 
 
 def test_the_map_holds_placed_neurons_with_their_best_concept(
@@ -393,7 +383,7 @@ def test_hostile_names_are_text(name: str) -> None:
     make_hostile(store, name)
     data = load_report_data(store)
     assert (data.correlation.similarity[0].partner, data.correlation.clusters.linkage.name) == (
-        f"{name} ({name})",
+        name,
         name,
     )
     page = render_page(data)

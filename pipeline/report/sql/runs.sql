@@ -10,6 +10,5 @@ select
     concat_ws(', ', dtype, nullif(rule, 'int8'), 'sample ' || sample) as dtype, components, layers,
     n_rows, n_shards, n_bytes, config, versions
 from runs
-where run_id in (select run_id from rankings where concept is not null and partner is null)
-    and ($run is null or run_id = $run)
+where run_id in (select run_id from rankings where concept is not null and partner is null) and ($run is null or run_id = $run)
 order by run_id

@@ -25,8 +25,9 @@ Removed:
   files of tables and activations that no receipt, manifest in use or snapshot lists (of killed commands)
   staging of processes that have ended, or, if another machine's, that nothing has touched for a day
   manifests other than the last ten that no reader can have opened within the grace period
-  with --superseded: receipts and files of labels, statistics, searches, contexts, explanations, words and
-    factors of earlier settings, and of activations that `neuronmill compact` has rewritten as long files
+  with --superseded: receipts and files of labels, statistics, searches, contexts, explanations, words,
+    factors and correlations of earlier settings, and of activations that `neuronmill compact` has rewritten
+    as long files
   with --keep-snapshots K: older snapshots
 
 It works alone: while a command works on a run of the store it refuses, or waits with --wait.

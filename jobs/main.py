@@ -18,7 +18,7 @@ from schemas.errors import NeuronmillError, UsageError
 #: `import` is a word of Python, so its module has another name.
 COMMANDS = {
     "init": "Write a commented config for a corpus and a model.",
-    "run": "Do everything a config asks for; safe to start again at any point.",
+    "run": "Do all that a config asks for; safe to start again at any point.",
     "annotate": "Label plain text with spaCy.",
     "plan": "Read the corpus, cut it into shards, compile the concepts.",
     "dump": "Write the activations of every planned shard.",
@@ -28,7 +28,7 @@ COMMANDS = {
     "explain": "Find formulas over concepts for neurons.",
     "cluster": "Group correlated neurons; how redundant layers are.",
     "map": "Put neurons on a map by whom they correlate with.",
-    "correlate": "Compare neurons and layers with other models, or with numbers of words.",
+    "correlate": "Compare neurons with those of other models, or with words.",
     "words": "Words per neuron, by their mean activation.",
     "factors": "Groups of neurons per layer, by non-negative factors.",
     "import": "Take in activations of another program.",
@@ -40,7 +40,7 @@ COMMANDS = {
     "sql": "Query the store's tables.",
     "status": "Show how far a store's runs are, from outside.",
     "compact": "Rewrite the files of many small shards as long ones.",
-    "verify": "Check every file of a store against its records; repair it.",
+    "verify": "Check a store's files against its records; repair it.",
     "gc": "Remove what nothing in a store refers to.",
 }
 

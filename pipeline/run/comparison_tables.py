@@ -24,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 #: Measures of a pair of layers, by the method that gives them.
 MEASURES = {
     "maxcorr": ("maxcorr",),
+    "mincorr": ("maxcorr",),
     "linreg": ("linreg",),
     "svcca": ("svcca",),
     "pwcca": ("pwcca",),
@@ -216,21 +217,20 @@ def similarity_columns(results: ComparisonResults) -> dict[str, list[Any]]:
 
 def _measures(comparison: ModelComparison, found: Arrays) -> Iterator[dict[str, Any]]:
     """Measure, value, value of the null and parameters of one pair of layers."""
-    for method in comparison.methods:
-        for measure in MEASURES.get(method, ()):
-            params = common_params(comparison)
-            if measure == "maxcorr":
-                value, null = median(found["abs_r"]), median(found["null_abs_r"])
-            elif measure == "linreg":
-                value, null = median(found["r2"]), median(found["null_r2"])
-                params |= regression_params(comparison, found["r2_facts"])
-            else:
-                value, null = float(found[measure]), float(found[f"null_{measure}"])
-            if measure in SHARES:
-                k, k_partner, expected, is_trivial = found[f"{measure}_facts"].tolist()
-                params |= {"variance_share": SHARES[measure], "k": int(k), "k_partner": int(k_partner)}
-                params |= {"expected": _plain(expected), **({"trivial": True} if is_trivial else {})}
-            yield {"measure": measure, "value": _plain(value), "null_value": _plain(null), "params": as_json(params)}
+    for measure in dict.fromkeys(measure for method in comparison.methods for measure in MEASURES[method]):
+        params = common_params(comparison)
+        if measure == "maxcorr":
+            value, null = median(found["abs_r"]), median(found["null_abs_r"])
+        elif measure == "linreg":
+            value, null = median(found["r2"]), median(found["null_r2"])
+            params |= regression_params(comparison, found["r2_facts"])
+        else:
+            value, null = float(found[measure]), float(found[f"null_{measure}"])
+        if measure in SHARES:
+            k, k_partner, expected, is_trivial = found[f"{measure}_facts"].tolist()
+            params |= {"variance_share": SHARES[measure], "k": int(k), "k_partner": int(k_partner)}
+            params |= {"expected": _plain(expected), **({"trivial": True} if is_trivial else {})}
+        yield {"measure": measure, "value": _plain(value), "null_value": _plain(null), "params": as_json(params)}
 
 
 def common_params(comparison: ModelComparison) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from tiny_run import make_inputs, run_stages  # noqa: E402
 
 from pipeline.run.factors import factors  # noqa: E402
 from pipeline.run.local_executor import LocalExecutor  # noqa: E402
+from pipeline.run.model_correlation import correlate  # noqa: E402
 from pipeline.run.neuron_clusters import cluster  # noqa: E402
 from pipeline.run.neuron_explanations import explain  # noqa: E402
 from pipeline.run.progress import Silent  # noqa: E402
 from pipeline.store.publish import publish  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
+from schemas.correlate_config import CorrelateConfig  # noqa: E402
 
 #: Concepts of the demo that the recipes name, of other words here.
 _CONCEPTS = [
@@ -36,5 +38,8 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     finished = run_stages(config)
     for stage in (explain, factors, cluster):
         stage(finished.plan, finished.store, LocalExecutor(), Silent())
+    section = CorrelateConfig.model_validate({"with": ["tiny"], "columns": ["length"], "layers": [1, 2]})
+    with_section = finished.plan.with_config(finished.plan.config.model_copy(update={"correlate": section}))
+    correlate(with_section, finished.store, LocalExecutor(), Silent())
     publish(finished.store)
     return finished.store

@@ -68,6 +68,7 @@ REWRITING = {
     "verify without the short files": ["verify"],
     "search in what is left": ["search", "--keep", "3", "--null"],
     "explain": ["explain", "--length", "2"],
+    "correlate": ["correlate", "--with", "tiny", "--layers", "1", "--methods", "maxcorr,cka", "--column", "length"],
     "words": ["words", "--min-count", "2"],
     "factors": ["factors", "--factors", "3", "--components", "mlp", "--rows-per-factor", "all"],
     "publish what is left": ["publish"],

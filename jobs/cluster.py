@@ -61,6 +61,7 @@ The correlations stay in the store (4 bytes a pair), so other thresholds read no
     type=click.Choice(["float32", "float64"]),
     help="Of the products; float32 by default: correlations to about 1e-7.",
 )
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where they are computed; cpu by default.")
 @click.option("--edges", metavar="R", help="Least |r| of the pairs in `correlation_edges`, or `none`; 0.9 by default.")
 @click.option(
     "--memory",
@@ -80,6 +81,7 @@ def command(
     components: str | None,
     layers: str | None,
     precision: str | None,
+    device: str | None,
     edges: str | None,
     memory: int | None,
     **placement: Any,
@@ -87,7 +89,7 @@ def command(
     """See HELP."""
     given: dict[str, Any] = {"thresholds": parse_names(thresholds), "linkage": linkage, "signed": signed}
     given |= {"components": parse_names(components), "layers": parse_numbers(layers, "--layers")}
-    given |= {"precision": precision, "memory_mb": memory}
+    given |= {"precision": precision, "device": device, "memory_mb": memory}
     lists_none = edges is not None and edges.strip().lower() == "none"
 
     def change(plan: Plan, _: Store) -> Config:

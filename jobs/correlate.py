@@ -78,6 +78,7 @@ Beside every figure stands its null: the same with the other model's rows (or th
     type=click.Choice(["float32", "float64"]),
     help="Of the products of activations; float64 by default. float32 is faster and rough for linreg, svcca, pwcca.",
 )
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where they are computed; cpu by default.")
 @click.option("--null", type=click.IntRange(min=0), help="Seed of the null's order of rows; 0 by default.")
 @click.option(
     "--memory-mb", type=click.IntRange(min=16), help="Memory for the largest matrix at work; 4096 by default."

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from schemas.components import Component, Numbers
 from schemas.neuron_places import NeuronPlace, place_pieces, place_texts
+from schemas.products_config import OfProducts
 from schemas.section import Section
 
 Method = Literal[
@@ -125,7 +126,7 @@ class ExplainConfig(Section):
     """Of more rows than these a sample of about as many is taken by hash, of each split."""
 
 
-class ClusterConfig(Section):
+class ClusterConfig(OfProducts):
     """Clusters of correlated neurons, and how redundant and how wide layers are."""
 
     thresholds: Annotated[tuple[Annotated[float, Field(ge=0, le=2)], ...], Field(min_length=1)] = (

@@ -7,14 +7,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field
 
 from schemas.components import Component, Numbers
-from schemas.section import Section
+from schemas.products_config import OfProducts
 
 CorrelationMethod = Literal["maxcorr", "mincorr", "linreg", "svcca", "pwcca", "cka"]
 #: Every method of a search across models.
 CORRELATION_METHODS: tuple[CorrelationMethod, ...] = get_args(CorrelationMethod)
 
 
-class CorrelateConfig(Section):
+class CorrelateConfig(OfProducts):
     """Search across models: which neurons and layers other models have too, and what of words neurons go with."""
 
     model_config = ConfigDict(serialize_by_alias=True)

@@ -91,8 +91,9 @@ class ModelComparison:
     def tile_job(self) -> TileJob:
         """The recipe of the co-moments."""
         settings, blocks = self.settings, self.axis.blocks
-        stage = tiles_stage(self.members, blocks, self.alignment, settings.precision, settings.null)
-        return TileJob(self.store.url, stage, self.members, blocks, self.alignment, settings.precision, settings.null)
+        how = (settings.precision, settings.null, settings.place)
+        stage = tiles_stage(self.members, blocks, self.alignment, *how)
+        return TileJob(self.store.url, stage, self.members, blocks, self.alignment, *how)
 
     def layers_of(self, member: int) -> list[int]:
         """Numbers of a member's layers on the axis."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,14 @@ from pipeline.run.neuron_blocks import NeuronAxis, NeuronBlock
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
-from pipeline.stats.cross_moments import Centred, CrossMoments, Precision, centred
+from pipeline.stats.cross_moments import Centred, CrossMoments, HostProducts, Precision, centred
 from pipeline.store.paths import state_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from schemas.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from pipeline.stats.device_products import DeviceProducts
 
 #: Raised whenever the same activations would give other co-moments.
 VERSION = 1
@@ -39,6 +42,8 @@ CHUNK = 4096
 #: Rows that stay together when the null shuffles them, about a sentence.
 NULL_ROWS = 32
 
+#: Device and arithmetic of products.
+Place = tuple[Literal["cpu", "cuda"], Literal["float32", "bf16x3", "tf32"]]
 T = TypeVar("T")
 Floats32 = npt.NDArray[np.float32]
 
@@ -74,6 +79,7 @@ class TileJob:
     precision: Precision
     null: int | None
     """Seed: co-moments of different members with the rows of the second shuffled too."""
+    place: Place = ("cpu", "float32")
 
     @property
     def shards(self) -> tuple[ShardPlan, ...]:
@@ -102,15 +108,28 @@ class TileWorker:
         state = CrossMoments.empty(row.n_neurons, None if is_one else column.n_neurons, job.precision)
         has_null = job.null is not None and row.member != column.member
         null = CrossMoments.empty(row.n_neurons, column.n_neurons, job.precision) if has_null else None
+        products = self._products(state)
+        null_products = None if null is None else self._products(null)
         for parts in self._centred([row] if is_one else [row, column], has_null):
-            state.add_centred(parts[0], parts[0] if is_one else parts[1], self.threads)
-            if null is not None:
-                null.add_centred(parts[0], parts[2], self.threads)
+            products.add_centred(parts[0], parts[0] if is_one else parts[1])
+            if null_products is not None:
+                null_products.add_centred(parts[0], parts[2])
+        products.finish()
+        if null_products is not None:
+            null_products.finish()
         with self.store.staging() as staging:
             path = state_file(job.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
             _save(staging.path(path), state, null)
             self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
         return {"n_rows": state.n_rows}
+
+    def _products(self, state: CrossMoments) -> HostProducts | DeviceProducts:
+        device, arithmetic = self.job.place
+        if device == "cpu":
+            return HostProducts(state, self.threads)
+        from pipeline.stats.device_products import DeviceProducts  # noqa: PLC0415 - torch, for those who ask for it
+
+        return DeviceProducts(state, device, arithmetic)
 
     def _centred(self, blocks: Sequence[NeuronBlock], has_null: bool) -> Iterator[list[Centred]]:
         """The blocks' next rows, centred, then those of the null; what comes after them is read meanwhile."""
@@ -255,6 +274,7 @@ def tiles_stage(
     alignment: Alignment,
     precision: Precision,
     null: int | None,
+    place: Place = ("cpu", "float32"),
 ) -> str:
     """Stage name of the receipts, by everything that decides a tile."""
     digest = fingerprint(
@@ -265,6 +285,7 @@ def tiles_stage(
         blocks=[block.identity for block in blocks],
         precision=precision,
         null=null,
+        **({} if place[0] == "cpu" else {"place": place}),
     )
     return f"tiles-{members[0].plan.run_id}-{digest[:12]}"
 

@@ -128,8 +128,8 @@ def cluster_work(plan: Plan, store: Store) -> ClusterWork:
     if not blocks:
         raise ConfigError(_nothing_left(chosen, settings))
     alignment = Alignment.alone(member)
-    stage = tiles_stage([member], blocks, alignment, settings.precision, None)
-    job = TileJob(store.url, stage, (member,), blocks, alignment, settings.precision, None)
+    stage = tiles_stage([member], blocks, alignment, settings.precision, None, settings.place)
+    job = TileJob(store.url, stage, (member,), blocks, alignment, settings.precision, None, settings.place)
     return ClusterWork(chosen, job, _keys(stage, settings))
 
 

@@ -150,6 +150,22 @@ class CrossMoments:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HostProducts:
+    """Feeds a state on the processor, as ``DeviceProducts`` does on a GPU."""
+
+    state: CrossMoments
+    threads: int = 1
+
+    def add_centred(self, a: Centred, b: Centred) -> None:
+        """Add a batch."""
+        self.state.add_centred(a, b, self.threads)
+
+    def finish(self) -> CrossMoments:
+        """The state."""
+        return self.state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """Beside the product of two centred batches, their co-moments gain shift_a ⊗ shift_b − rest_a ⊗ rest_b."""
 

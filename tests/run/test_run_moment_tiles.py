@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import save_model
 from tiny_run import Finished, Inputs, plan_only, tables, write_corpus
 
@@ -23,7 +24,10 @@ from pipeline.run.progress import Silent
 from pipeline.run.ray_executor import RayExecutor
 from pipeline.run.row_norms import fold_norms
 from pipeline.run.work import Executor
+from pipeline.stats import device_products
+from pipeline.stats.device_products import DeviceProducts
 from pipeline.store.store import Store
+from schemas.analysis_config import ClusterConfig
 from schemas.errors import ConfigError, CorpusError, IncompleteError
 
 
@@ -36,9 +40,9 @@ def tile_job(
         for number, member in enumerate(members)
         for block in neuron_blocks(number, member.plan, lambda component, layer: layer > 0, size)
     )
-    given = {"precision": "float64", "null": None} | settings
-    stage = tiles_stage(members, blocks, alignment, given["precision"], given["null"])
-    return TileJob(store.url, stage, members, blocks, alignment, given["precision"], given["null"])
+    given = {"precision": "float64", "null": None, "place": ("cpu", "float32")} | settings
+    stage = tiles_stage(members, blocks, alignment, **given)
+    return TileJob(store.url, stage, members, blocks, alignment, **given)
 
 
 def folded(
@@ -289,3 +293,22 @@ def test_sentences_have_no_words_to_align(finished: Finished, inputs: Inputs, tm
     found = plan_only(config)
     with pytest.raises(ConfigError, match="rows are sentences"):
         Member.of_words(found.store, found.plan)
+
+
+def test_tiles_of_a_gpu_are_of_a_stage_of_their_own(copy: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on the processor by torch where there is no GPU: the same co-moments to rounding."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(device_products, "DeviceProducts", lambda state, _, how: DeviceProducts(state, "cpu", how))
+    here = folded_alone(copy, precision="float32")
+    for arithmetic, error in (("float32", 1e-6), ("bf16x3", 2.0**-15), ("tf32", 2.0**-10)):
+        there = folded_alone(copy, precision="float32", place=("cuda", arithmetic))
+        assert {r.stage for r in there.receipts.values()}.isdisjoint(r.stage for r in here.receipts.values())
+        difference = (whole(there) - whole(here)) / np.sqrt(np.outer(here.m2, here.m2))
+        assert np.abs(difference).max() <= error
+
+
+def test_arithmetic_goes_with_a_gpu() -> None:
+    with pytest.raises(ValueError, match="goes with `device: cuda`"):
+        ClusterConfig(arithmetic="tf32")
+    with pytest.raises(ValueError, match="goes with `device: cuda`"):
+        ClusterConfig(arithmetic="tf32", device="cuda", precision="float64")

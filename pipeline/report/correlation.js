@@ -48,8 +48,14 @@
     zerolinecolor: colours.line, tickfont: { size: 11 }, automargin: true, ...extra,
   });
   const legend = (colours, y = -0.28) => ({
-    showlegend: true, legend: { orientation: "h", y, yanchor: "top", itemsizing: "constant", font: { size: 11, color: colours.soft }, itemclick: false, itemdoubleclick: false },
+    showlegend: true, legend: { orientation: "h", y, yanchor: "top", font: { size: 11, color: colours.soft }, itemclick: false, itemdoubleclick: false },
   });
+  const mapLegend = (colours) => {
+    const found = legend(colours, -0.03);
+    return { ...found, legend: { ...found.legend, itemsizing: "constant" } };
+  };
+  /* Ticks at whole numbers, eight or so. */
+  const whole = (numbers) => ({ tick0: 0, dtick: Math.max(1, Math.ceil((Math.max(...numbers) - Math.min(...numbers)) / 8)) });
   const line = (name, x, y, hover, style, extra) => ({
     type: "scatter", mode: x.length > 1 ? "lines+markers" : "markers", name: label(name), x, y, hovertext: hover,
     hovertemplate: "%{hovertext}<extra></extra>", line: style, marker: { size: style.width > 1.5 ? 5 : 3, color: style.color }, ...extra,
@@ -107,7 +113,7 @@
       });
       Plotly.react(node, traces, {
         ...base(colours, 290), ...legend(colours), ...heading(colours, component ?? "all components"), hovermode: "closest",
-        xaxis: axis(colours, "adjacent layers", { tickformat: "d" }), yaxis: axis(colours, "", { tickformat: ".0%", range: [-0.02, 1.06] }),
+        xaxis: axis(colours, "adjacent layers", whole(lines.flatMap((l) => l.points.map((p) => p[0])))), yaxis: axis(colours, "", { tickformat: ".0%", range: [-0.02, 1.06] }),
       }, config);
     });
   };
@@ -123,7 +129,7 @@
           { color: colours.lines[k], width: 2, dash: k < 2 ? "solid" : "dot" }));
       Plotly.react(node, traces, {
         ...base(colours, 320), ...legend(colours), ...heading(colours, component), hovermode: "closest",
-        xaxis: axis(colours, "layer", { tickformat: "d" }), yaxis: axis(colours, "", { rangemode: "tozero" }),
+        xaxis: axis(colours, "layer", whole(layers.map((l) => l[0]))), yaxis: axis(colours, "", { rangemode: "tozero" }),
       }, config);
     });
   };
@@ -209,12 +215,13 @@
   /* ---- best matches ------------------------------------------------------------------------------------------- */
   const drawMatches = () => {
     const colours = palette();
-    const { title, meaning, params, partners, range: [low, high], components } = figures.matches[chosen("matches-choice")];
+    const { title, meaning, params, is_trivial, partners, range: [low, high], components } = figures.matches[chosen("matches-choice")];
     $("matches-meaning").textContent = meaning;
     $("matches-null").textContent = components.map(({ name, n_undefined, null_median, null_max }) =>
       `${name}: ${null_median == null && null_max == null ? "no null" : `null median ${signed(null_median)}, largest ${signed(null_max)}`}` +
       (n_undefined ? `, ${count(n_undefined)} without a score` : "")).join("; ") + "." +
-      (partners.length > 1 ? ` Partners: ${partners.map(([name, n]) => `${count(n)} in ${name}`).join(", ")}.` : "") + (params ? ` ${params}.` : "");
+      (partners.length > 1 ? ` Partners: ${partners.map(([name, n]) => `${count(n)} in ${name}`).join(", ")}.` : "") + (params ? ` ${params}.` : "") +
+      (is_trivial ? " The rows are too few: scores are high whatever the neurons are." : "");
     const traces = components.map(({ name, counts }, i) => {
       const total = counts.reduce((a, b) => a + b, 0), width = (high - low) / counts.length;
       const color = colours.lines[i % colours.lines.length];
@@ -258,7 +265,7 @@
     const blank = { fixedrange: true, showgrid: false, zeroline: false, showticklabels: false };
     const node = $("map-chart");
     Plotly.react(node, traces, {
-      ...base(colours, Math.max(320, Math.min(640, node.clientWidth * 0.7))), ...legend(colours, -0.03), hovermode: "closest",
+      ...base(colours, Math.max(320, Math.min(640, node.clientWidth * 0.7))), ...mapLegend(colours), hovermode: "closest",
       margin: { l: 10, r: 10, t: 10, b: 20 }, xaxis: blank, yaxis: { ...blank, scaleanchor: "x" },
       ...(groups.length > 1 && groups.length <= 30 ? {} : { showlegend: false }),
     }, config);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from pipeline.report.cluster_map import ClusterMap
@@ -28,7 +28,7 @@ def correlation_figures(data: CorrelationData, components: Sequence[str]) -> Jso
         "dimensions": _dimensions(data),
         "clusters": _clusters(data.clusters) if data.clusters else None,
         "similarity": [_similarity(matrix) for matrix in data.similarity],
-        "matches": [_matches(scores) for scores in data.matches],
+        "matches": _matches(data.matches),
         "maps": [_scatter(scatter) for scatter in data.maps],
     }
 
@@ -117,12 +117,20 @@ def _similarity(matrix: SimilarityMatrix) -> Json:
     }
 
 
-def _matches(scores: MatchScores) -> Json:
+def _matches(found: Sequence[MatchScores]) -> list[Json]:
+    """One figure each; ``name`` is unique: it has the parameters where method and partners are not."""
+    figures = [_match_figure(scores) for scores in found]
+    names = Counter(figure["name"] for figure in figures)
+    return [f | {"name": f"{f['name']} ({f['params']})"} if names[f["name"]] > 1 else f for f in figures]
+
+
+def _match_figure(scores: MatchScores) -> Json:
     title, meaning = MATCHES.get(scores.method, (scores.method, ""))
     return {
         "title": inert(title),
         "meaning": meaning,
         "params": inert(scores.params),
+        "is_trivial": scores.is_trivial,
         "partners": [[inert(name), n] for name, n in scores.partners],
         "name": inert(": ".join(filter(None, (title, ", ".join(name for name, _ in scores.partners))))),
         "range": [scores.low, scores.high],

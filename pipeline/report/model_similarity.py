@@ -81,11 +81,13 @@ class MatchHistogram:
 class MatchScores:
     """Scores of one method; bins are of equal width from ``low`` to ``high``.
 
+    ``is_trivial``: the rows are too few for scores to be anything but high.
     ``partners`` are the other models and how many neurons have their partner there; those without a score have none.
     """
 
     method: str
     params: str
+    is_trivial: bool
     partners: tuple[tuple[str, int], ...]
     low: float
     high: float
@@ -183,6 +185,7 @@ def _match_scores(method: str, params: str, found: list[_Counted], components: t
     return MatchScores(
         method=method,
         params=params if values is None else _shown(values),
+        is_trivial=bool((values or {}).get("trivial")),
         partners=tuple(sorted(partners.items())),
         low=found[0].low,
         high=found[0].high,
@@ -223,7 +226,8 @@ def _without_nulls(params: str) -> tuple[str, dict[str, float]]:
 
 def _shown(params: dict[str, Any]) -> str:
     """Parameters as text, but for what the page says in words: the other models, and whether rows are too few."""
-    return short_params(json.dumps({k: v for k, v in params.items() if k not in ("with", "trivial")}))
+    shown = {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in params.items()}
+    return short_params(json.dumps({k: v for k, v in shown.items() if k not in ("with", "trivial")}))
 
 
 def _object(text: str) -> dict[str, Any] | None:

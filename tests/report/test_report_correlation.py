@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -255,6 +256,10 @@ def test_matches_are_histograms_of_each_method(store: duckdb.DuckDBPyConnection,
             assert h.counts == tuple(np.histogram(rows["score"].dropna(), N_BINS, (0, 1))[0])
             assert h.n_undefined == rows["score"].isna().sum() == 1
             assert h.null_max == rows["params"].map(json.loads).str["null_max"].max()
+    names = [one["name"] for one in correlation_figures(data, ORDER)["matches"]]
+    assert names == ["MaxCorr: mpnet, roberta", "LinReg: mpnet, roberta"]
+    twice = correlation_figures(replace(data, matches=data.matches[:1] * 2), ORDER)["matches"]
+    assert [one["name"] for one in twice] == ["MaxCorr: mpnet, roberta (seed=0)"] * 2
     assert sum(sum(h.counts) for m in data.matches for h in m.histograms) == 2 * (len(NEURONS) - len(CONSTANT))
 
 
@@ -265,18 +270,19 @@ def test_matches_tell_parameters_from_figures_and_hold_scores_at_the_ends() -> N
     rows = [
         {"run_id": RUN, "model": "minilm-l6", "component": "mlp", "layer": 1, "neuron": i, "concept": None,
          "method": "linreg", "score": score, "sign": 1, "rank": 1, "n_rows": 9, "n_pos": 9, "unit": "word",
-         "split": "all", "params": json.dumps({"with": ["mpnet"], "k": 3} | null), "partner": partner}
+         "split": "all", "params": json.dumps({"with": ["mpnet"], "k": 1 / 3, "trivial": True} | null),
+         "partner": partner}
         for i, (score, null, partner) in enumerate(zip((-0.5, 0.0, 1.0, 1.5), nulls, partners, strict=True))
     ]  # fmt: skip
     insert(store, "rankings", [*rows, rows[2] | {"neuron": 9, "score": None, "partner": None}])
     insert(store, "rankings", [rows[0] | {"params": "no json", "score": 0.5}])
     other, found = load_report_data(store).correlation.matches
     [histogram] = found.histograms
-    assert (found.low, found.high, found.params) == (-0.5, 1.5, "k=3")
+    assert (found.low, found.high, found.params, found.is_trivial) == (-0.5, 1.5, "k=0.333", True)
     assert [i for i, n in enumerate(histogram.counts) if n] == [0, 12, 37, N_BINS - 1]
     assert (histogram.n_undefined, histogram.null_median, histogram.null_max) == (1, 0.25, None)
     assert dict(found.partners) == {"mpnet": 3, "s3://b:9000/x::mpnet": 1}
-    assert (other.params, sum(other.histograms[0].counts)) == ("no json", 1)
+    assert (other.params, other.is_trivial, sum(other.histograms[0].counts)) == ("no json", False, 1)
 
 
 def test_the_map_holds_placed_neurons_with_their_best_concept(

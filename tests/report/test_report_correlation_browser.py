@@ -70,6 +70,8 @@ def test_every_chart_is_drawn_with_its_lines_and_points(page: object) -> None:
     lines = page.locator("#redundancy-charts .chart:nth-child(2) .scatterlayer path.js-line")
     assert lines.count() == 7 + 1
     assert page.locator("#dimensions-charts .chart").count() == 2
+    ticks = page.locator("#dimensions-charts .chart:first-child .xtick text").all_text_contents()
+    assert ticks == [str(layer) for layer in range(7)]
     assert page.locator("#map-chart .scatterlayer .point").count() == len(NEURONS) - len(CONSTANT)
     assert page.locator("#cluster-table tbody tr").count() > 5
     assert page.locator("#matches-chart .shapelayer path").count() == 4

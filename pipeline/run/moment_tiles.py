@@ -7,6 +7,7 @@ no activation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Neurons of a block at most: tiles of more take memory and gain nothing.
 MAX_BLOCK = 3072
+#: Bytes of the rows that a worker reads for a tile, as they are stored and in pieces: less makes smaller tiles, which
+#: read the store more often.
+ROWS_BYTES = 2**30
 #: Rows of one matrix product: its sums are float32, and added to float64 after so many.
 CHUNK = 4096
 #: Rows that stay together when the null shuffles them, about a sentence.
@@ -210,18 +214,14 @@ def tile_tasks(blocks: Sequence[NeuronBlock], pairs: Sequence[tuple[int, int]]) 
 
 
 def block_size(plans: Sequence[Plan], memory_mb: int) -> int:
-    """Neurons of a block, so that a worker's tile with the rows it reads fits ``memory_mb``."""
+    """Neurons of a block: so many that a worker's tile fits ``memory_mb``, and the rows it reads :data:`ROWS_BYTES`."""
     longest = max((shard.n_rows for plan in plans for shard in plan.shards), default=0)
     itemsize = 4 if any(plan.capture.value_dtype == "float32" for plan in plans) else 2
     # of two blocks and a null: a shard as it is stored, and the chunk that is read and the one that is multiplied, each
     # before and after pieces are put together or centred
     per_neuron = 2 * itemsize * longest + 3 * 4 * 4 * CHUNK
-    budget = max(memory_mb, 64) * 2**20
-    low, high = 16, MAX_BLOCK
-    while low < high:  # a tile itself is float64, beside a product
-        size = (low + high + 1) // 2
-        low, high = (size, high) if per_neuron * size + 12 * size**2 <= budget else (low, size - 1)
-    return low
+    tile = math.isqrt(memory_mb * 2**20 // 12)  # float64, beside a float32 product
+    return max(16, min(MAX_BLOCK, tile, ROWS_BYTES // per_neuron))
 
 
 @dataclass(frozen=True, eq=False)

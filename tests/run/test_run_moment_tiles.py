@@ -155,9 +155,12 @@ def test_local_processes_ray_and_resumed_runs_give_the_same_bits(
     folded_alone(resumed, precision="float32")
 
 
-def test_blocks_fit_the_memory() -> None:
-    assert block_size([], 4000) == moment_tiles.MAX_BLOCK
-    assert block_size([], 100) < block_size([], 200) < moment_tiles.MAX_BLOCK
+def test_blocks_fit_the_memory(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert block_size([finished.plan], 512) == moment_tiles.MAX_BLOCK
+    assert 12 * block_size([finished.plan], 64) ** 2 <= 64 * 2**20 < 13 * block_size([finished.plan], 64) ** 2
+    longest = max(shard.n_rows for shard in finished.plan.shards)
+    monkeypatch.setattr(moment_tiles, "ROWS_BYTES", 100 * (4 * longest + 48 * moment_tiles.CHUNK))
+    assert block_size([finished.plan], 512) == 100
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ peak      one float32 matrix product of the size that tiles use, on all threads:
 arrays    ``numpy.corrcoef`` of a float32 array in memory (numpy multiplies in float64, one triangle) beside ours, whose
           largest difference from it is shown; the work counted is N² T, a multiplication and an addition for each pair
           of the triangle and each row, so nobody who computes one triangle can pass the limit
-store     with ``--store``: all tiles of every model of a store folded from its Parquet files by one worker, and what
+store     with ``--store``: all tiles of each model of a store folded from its Parquet files by one worker, and what
           that is of the limit. What it writes is taken away again.
 
 Memory is the peak of this process over what it held before.
@@ -31,12 +31,12 @@ from benchmarks.watched import median_seconds
 from pipeline.run.alignment import Alignment
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.member_rows import Member
-from pipeline.run.moment_tiles import CHUNK, MAX_BLOCK, TileJob, block_size, fold_tiles, tiles_stage
+from pipeline.run.moment_tiles import MAX_BLOCK, TileJob, block_size, fold_tiles, tiles_stage
 from pipeline.run.neuron_blocks import neuron_blocks
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.run.progress import Silent
-from pipeline.stats.cross_moments import CrossMoments
+from pipeline.stats.cross_moments import CHUNK, CrossMoments
 from pipeline.store.store import Store
 
 
@@ -51,10 +51,7 @@ def peak_rate(threads: int, rounds: int) -> float:
 
 def ours(x: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
     """Correlations (N, N) of ``x`` (N, T)."""
-    state = CrossMoments.empty(len(x))
-    for at in range(0, x.shape[1], CHUNK):
-        state.update(x[:, at : at + CHUNK], threads=threads)
-    return state.correlations()
+    return CrossMoments.empty(len(x)).update(x, threads=threads).correlations(threads)
 
 
 def arrays(options: argparse.Namespace, peak: float) -> None:
@@ -74,9 +71,9 @@ def arrays(options: argparse.Namespace, peak: float) -> None:
     )
 
 
-def of_store(url: str, memory_mb: int, peak: float) -> None:
+def of_store(url: str, model: str | None, memory_mb: int, peak: float) -> None:
     store = Store.open(url)
-    for alias in planned_models(store):
+    for alias in [model] if model else planned_models(store):
         plan = of_one_worker(load_plan(store, alias))
         member = Member.alone(store, plan)
         blocks = tuple(neuron_blocks(0, plan, lambda *_: True, block_size([plan], memory_mb)))
@@ -119,14 +116,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--store", help="a local store; its models are correlated one after the other")
-    parser.add_argument("--memory-mb", type=int, default=2048)
+    parser.add_argument("--model", help="one of its models; all by default")
+    parser.add_argument("--memory-mb", type=int, default=512)
     options = parser.parse_args()
     peak = peak_rate(options.threads, 5)
     show({"peak": f"{peak / 1e9:.0f} GFLOP/s, float32, {options.threads} threads"})
     if options.neurons:
         arrays(options, peak)
     if options.store:
-        of_store(options.store, options.memory_mb, peak)
+        of_store(options.store, options.model, options.memory_mb, peak)
 
 
 if __name__ == "__main__":

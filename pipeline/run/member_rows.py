@@ -12,7 +12,9 @@ import numpy.typing as npt
 from pipeline.run.fold import ActivationFold, NeuronTask, ShardCache
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.search_rows import RowRule, unit_starts
-from pipeline.stats.codes import bits_to_float32
+from pipeline.stats.cross_kernel import decode
+from pipeline.stats.moments_kernel import BFLOAT16, FLOAT16, FLOATS
+from pipeline.stats.threads import over_neurons
 from pipeline.store.store import Store
 from pipeline.store.value_columns import Values
 from schemas.config import ValueDtype
@@ -71,22 +73,30 @@ class StoredRows:
 
     def take(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """float32 (n, u) of some of the units, in their order."""
-        if len(self.parts) == 1:
-            stored, rows = self.parts[0]
-            return self._floats(stored, rows[units])
         made = np.empty((self.n_neurons, len(units)), np.float32)
-        first = 0
-        for stored, rows in self.parts:
-            here = (units >= first) & (units < first + len(rows))
-            made[:, here] = self._floats(stored, rows[units[here] - first])
-            first += len(rows)
+        self.decode(units, made, 0)
         return made
 
-    def _floats(self, stored: Values, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        chosen = stored.take(rows, axis=1)
-        return (
-            chosen.view(np.float32) if self.dtype == "float32" else bits_to_float32(chosen.view(np.uint16), self.dtype)
-        )
+    def decode(self, units: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int, threads: int = 1) -> None:
+        """Values of some of the units into ``out[:, at : at + u]`` (n, …), float32 or float64."""
+        if len(self.parts) == 1:
+            stored, rows = self.parts[0]
+            self._decode(stored, rows[units], out, at, threads)
+            return
+        first = 0
+        for stored, rows in self.parts:
+            here = np.flatnonzero((units >= first) & (units < first + len(rows)))
+            some = np.empty((self.n_neurons, len(here)), out.dtype)
+            self._decode(stored, rows[units[here] - first], some, 0, threads)
+            out[:, at + here] = some
+            first += len(rows)
+
+    def _decode(
+        self, stored: Values, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int, threads: int
+    ) -> None:
+        kind = {"float16": FLOAT16, "bfloat16": BFLOAT16}.get(self.dtype, FLOATS)
+        values = stored.view(np.float32 if kind == FLOATS else np.uint16)
+        over_neurons(lambda first, last: decode(first, last, values, kind, rows, out, at), self.n_neurons, threads)
 
 
 @dataclass(frozen=True, eq=False)

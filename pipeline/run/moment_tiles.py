@@ -20,12 +20,12 @@ from pipeline.correlate.shuffled_blocks import shuffled_blocks
 from pipeline.run.alignment import Alignment
 from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.fold import fold_tasks, kernel_threads
-from pipeline.run.member_rows import Member, MemberReader
+from pipeline.run.member_rows import Member, MemberReader, StoredRows
 from pipeline.run.neuron_blocks import NeuronAxis, NeuronBlock
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
-from pipeline.stats.cross_moments import Centred, CrossMoments, HostProducts, Precision, centred
+from pipeline.stats.cross_moments import CHUNK, Centred, CrossMoments, HostProducts, Precision, centred_in_place
 from pipeline.store.paths import state_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
@@ -40,16 +40,13 @@ VERSION = 1
 MAX_BLOCK = 3072
 #: Bytes of the rows that a worker reads for a tile, as they are stored and in pieces: less makes smaller tiles, which
 #: read the store more often.
-ROWS_BYTES = 2**30
-#: Rows of one matrix product: its sums are float32, and added to float64 after so many.
-CHUNK = 4096
+ROWS_BYTES = 3 * 2**29
 #: Rows that stay together when the null shuffles them, about a sentence.
 NULL_ROWS = 32
 
 #: Device and arithmetic of products.
 Place = tuple[Literal["cpu", "cuda"], Literal["float32", "bf16x3", "tf32"]]
 T = TypeVar("T")
-Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -136,51 +133,60 @@ class TileWorker:
         return DeviceProducts(state, device, arithmetic)
 
     def _centred(self, blocks: Sequence[NeuronBlock], has_null: bool) -> Iterator[list[Centred]]:
-        """The blocks' next rows, centred, then those of the null; what comes after them is read meanwhile."""
-        chunks = cut_rows((part for shard in self.job.shards for part in self._values(blocks, shard, has_null)), CHUNK)
-        for parts in read_ahead(chunks):
-            yield [centred(part, self.job.precision, self.threads) for part in parts]
+        """The blocks' next rows, centred, then those of the null; the next shard is read meanwhile.
 
-    def _values(self, blocks: Sequence[NeuronBlock], shard: ShardPlan, has_null: bool) -> Iterator[list[Floats32]]:
-        """The aligned rows of one of the leader's shards, some at a time: (n, u) of each block, then those shuffled."""
-        places = self.job.alignment.places(self.store, shard)
-        stored = [
-            [self.readers[block.member].stored(piece, places[block.member]) for piece in block.pieces]
-            for block in blocks
-        ]
-        n_units = stored[0][0].n_units
-        every = np.arange(n_units)
-        shuffled = null_order(n_units, self.job.null, shard)
-        for at in range(0, n_units, CHUNK):
-            units = every[at : at + CHUNK]
-            found = [np.concatenate([piece.take(units) for piece in pieces]) for pieces in stored]
-            if has_null:
-                found.append(np.concatenate([piece.take(shuffled[at : at + CHUNK]) for piece in stored[-1]]))
-            yield found
+        Rows are decoded into the same memory again and again, :data:`CHUNK` of them.
+        """
+        sizes = [block.n_neurons for block in [*blocks, *(blocks[-1:] if has_null else [])]]
+        chunk = [np.empty((n, CHUNK), self.job.precision) for n in sizes]
+        n_filled = 0
+        for shard, stored in read_ahead(self._stored(blocks)):
+            n_units = stored[0][0].n_units
+            orders = [np.arange(n_units)] * len(blocks) + [null_order(n_units, self.job.null, shard)] * has_null
+            sources = [*stored, *(stored[-1:] if has_null else [])]
+            for first, stop in cut_rows(n_filled, n_units):
+                for pieces, order, made in zip(sources, orders, chunk, strict=True):
+                    self._decode(pieces, order[first:stop], made, n_filled)
+                n_filled = (n_filled + stop - first) % CHUNK
+                if n_filled == 0:
+                    yield [centred_in_place(part, self.threads) for part in chunk]
+        if n_filled:
+            yield [centred_in_place(part[:, :n_filled].copy(), self.threads) for part in chunk]
+
+    def _decode(
+        self, pieces: Sequence[StoredRows], units: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int
+    ) -> None:
+        top = 0
+        for piece in pieces:
+            piece.decode(units, out[top : top + piece.n_neurons], at, self.threads)
+            top += piece.n_neurons
+
+    def _stored(self, blocks: Sequence[NeuronBlock]) -> Iterator[tuple[ShardPlan, list[list[StoredRows]]]]:
+        """The pieces of each block in the rows of one of the leader's shards after the other."""
+        for shard in self.job.shards:
+            places = self.job.alignment.places(self.store, shard)
+            yield (
+                shard,
+                [
+                    [self.readers[block.member].stored(piece, places[block.member]) for piece in block.pieces]
+                    for block in blocks
+                ],
+            )
+
+
+def cut_rows(n_filled: int, n_rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of ``n_rows`` rows that fill one chunk of :data:`CHUNK` after the other, the first having ``n_filled``."""
+    first = 0
+    while first < n_rows:
+        stop = min(first + CHUNK - n_filled, n_rows)
+        yield first, stop
+        first, n_filled = stop, 0
 
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:
     """The rows of a shard as the null takes them; two blocks at least, so that none stays."""
     block = max(1, min(NULL_ROWS, n_rows // 2))
     return shuffled_blocks(n_rows, block, np.random.default_rng([seed or 0, shard.shard]))
-
-
-def cut_rows(batches: Iterator[list[Floats32]], size: int) -> Iterator[list[Floats32]]:
-    """The same rows in batches of ``size``, the last of fewer; a batch is one (n, T) array per block."""
-    held: list[list[Floats32]] = []
-    n_held = 0
-    for batch in batches:
-        held.append(batch)
-        n_held += batch[0].shape[1]
-        if n_held < size:
-            continue
-        whole = [np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0] for parts in zip(*held, strict=True)]
-        stop = n_held - n_held % size
-        for at in range(0, stop, size):
-            yield [part[:, at : at + size] for part in whole]
-        held, n_held = [[part[:, stop:].copy() for part in whole]], n_held - stop
-    if n_held:
-        yield [np.concatenate(parts, axis=1) for parts in zip(*held, strict=True)]
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -217,9 +223,8 @@ def block_size(plans: Sequence[Plan], memory_mb: int) -> int:
     """Neurons of a block: so many that a worker's tile fits ``memory_mb``, and the rows it reads :data:`ROWS_BYTES`."""
     longest = max((shard.n_rows for plan in plans for shard in plan.shards), default=0)
     itemsize = 4 if any(plan.capture.value_dtype == "float32" for plan in plans) else 2
-    # of two blocks and a null: a shard as it is stored, and the chunk that is read and the one that is multiplied, each
-    # before and after pieces are put together or centred
-    per_neuron = 2 * itemsize * longest + 3 * 4 * 4 * CHUNK
+    # of two blocks: a shard as it is stored, and the next one; and a chunk of both and of a null
+    per_neuron = 2 * 2 * itemsize * longest + 3 * 4 * CHUNK
     tile = math.isqrt(memory_mb * 2**20 // 12)  # float64, beside a float32 product
     return max(16, min(MAX_BLOCK, tile, ROWS_BYTES // per_neuron))
 

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from pipeline.stats.cross_kernel import M2, MEAN, REST, SUM, add_products, centre
+from pipeline.stats.cross_kernel import M2, MEAN, MIRROR_ROWS, REST, SUM, add_products, centre, correlate, mirror
 from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
 
 Precision = Literal["float32", "float64"]
 #: Neurons of one matrix product: products are cut alike whatever the threads, so these never change a bit.
-STRIPE = 512
+STRIPE = 768
+#: Rows of one matrix product: its sums are of its precision, and added to float64 after so many.
+CHUNK = 4096
 #: |r| from 1 − this on is 1: what the products of each precision cannot tell from it.
 RESOLUTION: dict[Precision, float] = {"float32": 1e-6, "float64": 1e-12}
 
@@ -59,16 +61,22 @@ class CrossMoments:
     def update(self, a: NDArray[np.floating], b: NDArray[np.floating] | None = None, threads: int = 1) -> CrossMoments:
         """Add a batch: ``a`` (n, T) and ``b`` (m, T) float32 or float64, of the same T rows; no ``b`` where symmetric.
 
-        The work space is the batch once more and one product of :data:`STRIPE` neurons per thread. Raises
+        It may be as long as it likes: :data:`CHUNK` rows are copied and multiplied at a time. Raises
         :class:`ActivationError` when a value is NaN or infinite, :class:`UsageError` on a wrong shape; the state is
         then unchanged.
         """
         a = check_values(a, self.shape[0])
         values_b = a if b is None else check_values(b, self.shape[1])
         check_rows(a.shape[1], values_b.shape[1], "block B")
-        if a.shape[1]:
-            side_a = centred(a, self.precision, threads)
-            self.add_centred(side_a, side_a if self.symmetric else centred(values_b, self.precision, threads), threads)
+        for values in (a,) if self.symmetric else (a, values_b):
+            _check_finite(values, threads)
+        n_rows = min(CHUNK, a.shape[1])
+        made_a = np.empty((len(a), n_rows), self.precision)
+        made_b = made_a if self.symmetric else np.empty((len(values_b), n_rows), self.precision)
+        for at in range(0, a.shape[1], CHUNK):
+            side_a = _copy_centred(a[:, at : at + CHUNK], made_a, threads)
+            side_b = side_a if self.symmetric else _copy_centred(values_b[:, at : at + CHUNK], made_b, threads)
+            self.add_centred(side_a, side_b, threads)
         return self
 
     def add_centred(self, a: Centred, b: Centred, threads: int = 1) -> None:
@@ -121,16 +129,22 @@ class CrossMoments:
         self.n_rows = n
         return self
 
-    def whole(self) -> NDArray[np.float64]:
+    def whole(self, threads: int = 1) -> NDArray[np.float64]:
         """Co-moments (n, m), of a symmetric state both halves, with Σ(x − mean)² on the diagonal."""
         if not self.symmetric:
             return self.comoment
-        upper = np.triu(self.comoment, 1)
-        return upper + upper.T + np.diag(self.m2_a)
+        both = self.comoment.copy()
+        np.fill_diagonal(both, self.m2_a)
+        over_neurons(lambda first, last: mirror(first, last, both), -(-len(both) // MIRROR_ROWS), threads)
+        return both
 
-    def correlations(self) -> NDArray[np.float64]:
+    def correlations(self, threads: int = 1) -> NDArray[np.float64]:
         """Pearson's r (n, m) in [−1, 1]; NaN for constant neurons. See :func:`correlations_of`."""
-        return correlations_of(self.whole(), self.m2_a, self.m2_b, self.precision)
+        r = correlations_of(self.comoment, self.m2_a, self.m2_b, self.precision, threads)
+        if self.symmetric:
+            np.fill_diagonal(r, np.where(self.m2_a > 0, 1.0, np.nan))
+            over_neurons(lambda first, last: mirror(first, last, r), -(-len(r) // MIRROR_ROWS), threads)
+        return r
 
     def finalize(self) -> dict[str, NDArray[np.float64]]:
         """Population ``covariance`` (n, m), NaN without rows, and ``correlation`` (n, m)."""
@@ -199,15 +213,44 @@ class Centred:
 def centred(values: NDArray[np.floating], precision: Precision, threads: int = 1) -> Centred:
     """Centre a batch (N, T), T ≥ 1, of finite float32 or float64; :class:`ActivationError` where it is not finite."""
     wide = np.ascontiguousarray(values, np.float64 if precision == "float64" else values.dtype)
-    made = np.empty(values.shape, precision)
+    return _centred(wide, np.empty(values.shape, precision), threads)
+
+
+def centred_in_place(values: NDArray[np.floating], threads: int = 1) -> Centred:
+    """:func:`centred` of contiguous values of the precision, which are written over."""
+    return _centred(values, values, threads)
+
+
+def _check_finite(values: NDArray[np.floating], threads: int) -> None:
+    found = np.empty(len(values))
+
+    def work(first: int, last: int) -> None:
+        found[first:last] = np.where(np.isfinite(values[first:last]).all(axis=1), 0.0, np.nan)
+
+    over_neurons(work, len(values), threads)
+    refuse_non_finite(found, values)
+
+
+def _copy_centred(values: NDArray[np.floating], made: NDArray[Any], threads: int) -> Centred:
+    """:func:`centred` with ``made`` (N, ≥ T) for its memory."""
+    made = made if values.shape[1] == made.shape[1] else np.empty(values.shape, made.dtype)
+    over_neurons(lambda first, last: np.copyto(made[first:last], values[first:last]), len(values), threads)
+    return _centred(made, made, threads)
+
+
+def _centred(values: NDArray[np.floating], made: NDArray[Any], threads: int) -> Centred:
     facts = np.empty((4, len(values)))
-    over_neurons(lambda first, last: centre(first, last, wide, made, facts), len(values), threads)
+    over_neurons(lambda first, last: centre(first, last, values, made, facts), len(values), threads)
     refuse_non_finite(facts[SUM], values)
     return Centred(made, facts[MEAN], facts[M2], facts[REST])
 
 
 def correlations_of(
-    comoment: NDArray[np.floating], m2_a: NDArray[np.float64], m2_b: NDArray[np.float64], precision: Precision
+    comoment: NDArray[np.floating],
+    m2_a: NDArray[np.float64],
+    m2_b: NDArray[np.float64],
+    precision: Precision,
+    threads: int = 1,
 ) -> NDArray[np.float64]:
     """Pearson's r (n, m) of co-moments (n, m), in [−1, 1]; NaN where a side is constant.
 
@@ -216,7 +259,7 @@ def correlations_of(
     with np.errstate(divide="ignore"):
         scale_a, scale_b = 1 / np.sqrt(m2_a), 1 / np.sqrt(m2_b)
     scale_a[np.isinf(scale_a)], scale_b[np.isinf(scale_b)] = np.nan, np.nan
-    r: NDArray[np.float64] = comoment * scale_a[:, None] * scale_b
-    near = np.abs(r) >= 1 - RESOLUTION[precision]
-    r[near] = np.sign(r[near])
+    r = np.empty(comoment.shape)
+    resolution = RESOLUTION[precision]
+    over_neurons(lambda a, b: correlate(a, b, comoment, scale_a, scale_b, resolution, r), len(r), threads)
     return r

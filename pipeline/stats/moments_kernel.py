@@ -67,7 +67,7 @@ def _fill(values: NDArray[Any], kind: int, start: int, n: int, tile: NDArray[Any
         for lane in range(LANES):
             value = values[start + min(lane, n - 1), row]
             if kind == FLOAT16:
-                tile[row, lane] = _of_float16(np.uint32(value))
+                tile[row, lane] = of_float16(np.uint32(value))
             elif kind == BFLOAT16:
                 tile[row, lane] = np.uint32(np.uint32(value) << 16).view(np.float32)
             else:
@@ -75,7 +75,7 @@ def _fill(values: NDArray[Any], kind: int, start: int, n: int, tile: NDArray[Any
 
 
 @kernel
-def _of_float16(bits: np.uint32) -> np.float32:
+def of_float16(bits: np.uint32) -> np.float32:
     """The float32 of the same value: its fraction and exponent moved, times 2^112 for the exponents' biases; exact.
 
     Infinity for NaN too.

@@ -159,7 +159,7 @@ def test_blocks_fit_the_memory(finished: Finished, monkeypatch: pytest.MonkeyPat
     assert block_size([finished.plan], 512) == moment_tiles.MAX_BLOCK
     assert 12 * block_size([finished.plan], 64) ** 2 <= 64 * 2**20 < 13 * block_size([finished.plan], 64) ** 2
     longest = max(shard.n_rows for shard in finished.plan.shards)
-    monkeypatch.setattr(moment_tiles, "ROWS_BYTES", 100 * (4 * longest + 48 * moment_tiles.CHUNK))
+    monkeypatch.setattr(moment_tiles, "ROWS_BYTES", 100 * (8 * longest + 12 * moment_tiles.CHUNK))
     assert block_size([finished.plan], 512) == 100
 
 

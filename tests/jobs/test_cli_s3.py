@@ -70,6 +70,8 @@ REWRITING = {
     "explain": ["explain", "--length", "2"],
     "correlate": ["correlate", "--with", "tiny", "--layers", "1", "--methods", "maxcorr,cka", "--column", "length"],
     "words": ["words", "--min-count", "2"],
+    "cluster": ["cluster", "--components", "mlp", "--threshold", "0.3,0.6", "--edges", "0.5"],
+    "map": ["map", "--groups", "3"],
     "factors": ["factors", "--factors", "3", "--components", "mlp", "--rows-per-factor", "all"],
     "publish what is left": ["publish"],
     "gc of the search before": ["gc", "--superseded", "--keep-snapshots", "1", *NOW],

@@ -302,6 +302,7 @@ def contents(store: Store) -> dict[str, bytes]:
     return {e.path: store.storage.read(e.path) for table in CLUSTER_TABLES for e in store.files(table)}
 
 
+@pytest.mark.slow  # that tiles have the same bits is tested in test_run_moment_tiles.py
 def test_every_executor_and_a_resumed_run_give_the_same_bytes(
     store: Store, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -339,6 +339,7 @@ def test_corpora_without_a_word_in_common(copy: Store, tmp_path: Path) -> None:
     assert copy.manifest().number == before
 
 
+@pytest.mark.slow  # that tiles have the same bits is tested in test_run_moment_tiles.py
 def test_however_it_was_computed_the_tables_have_the_same_bytes(
     copy: Store, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

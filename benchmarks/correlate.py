@@ -17,6 +17,7 @@ Memory is the peak of this process over what it held before.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import time
@@ -31,11 +32,13 @@ from benchmarks.watched import median_seconds
 from pipeline.run.alignment import Alignment
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.member_rows import Member
-from pipeline.run.moment_tiles import MAX_BLOCK, TileJob, block_size, fold_tiles, tiles_stage
+from pipeline.run.moment_tiles import MAX_BLOCK, MomentTiles, TileJob, block_size, fold_tiles, tiles_stage
 from pipeline.run.neuron_blocks import neuron_blocks
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.run.progress import Silent
+from pipeline.run.ray_executor import RayExecutor
+from pipeline.run.work import Executor
 from pipeline.stats.cross_moments import CHUNK, CrossMoments
 from pipeline.store.store import Store
 
@@ -72,35 +75,52 @@ def arrays(options: argparse.Namespace, peak: float) -> None:
 
 
 def of_store(url: str, model: str | None, memory_mb: int, peak: float) -> None:
-    store = Store.open(url)
-    for alias in [model] if model else planned_models(store):
-        plan = of_one_worker(load_plan(store, alias))
-        member = Member.alone(store, plan)
-        blocks = tuple(neuron_blocks(0, plan, lambda *_: True, block_size([plan], memory_mb)))
-        alignment = Alignment.alone(member)
-        stage = tiles_stage([member], blocks, alignment, "float32", null=-1)  # not that of any command
-        job = TileJob(store.url, stage, (member,), blocks, alignment, "float32", None)
-        pairs = [(a, b) for a in range(len(blocks)) for b in range(a, len(blocks))]
+    for alias in [model] if model else planned_models(Store.open(url)):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.perf_counter()
-        tiles = fold_tiles(store, LocalExecutor(), Silent(), job, pairs)
-        seconds = time.perf_counter() - start
+        seconds, tiles = folded(url, alias, memory_mb, LocalExecutor(), 1)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        remove_stage(Path(url), stage)
-        work = tiles.axis.n_neurons**2 * tiles.n_rows
-        read = 2 * tiles.n_rows * sum(blocks[a].n_neurons + (a != b) * blocks[b].n_neurons for a, b in pairs)
+        work, blocks = tiles.axis.n_neurons**2 * tiles.n_rows, tiles.axis.blocks
+        read = 2 * tiles.n_rows * sum(blocks[a].n_neurons + (a != b) * blocks[b].n_neurons for a, b in tiles.receipts)
         show(
             {
                 f"{alias}: {tiles.axis.n_neurons} neurons × {tiles.n_rows} rows": f"{seconds:.1f} s, "
-                f"{work / seconds / 1e9:.0f} GFLOP/s, {work / seconds / peak:.0%} of the limit; {len(pairs)} tiles, "
-                f"{read / 1e9:.1f} GB read, {grown / 1e3:.0f} MB more resident"
+                f"{work / seconds / 1e9:.0f} GFLOP/s, {work / seconds / peak:.0%} of the limit; {len(tiles.receipts)} "
+                f"tiles, {read / 1e9:.1f} GB read, {grown / 1e3:.0f} MB more resident"
             }
         )
 
 
-def of_one_worker(plan: Plan) -> Plan:
-    """Its kernels may use all cores of this process."""
-    executor = plan.config.executor.model_copy(update={"workers": 1})
+def of_workers(url: str, model: str | None, memory_mb: int, numbers: list[int]) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    for alias in [model] if model else planned_models(Store.open(url)):
+        times = []
+        for workers in numbers:
+            os.sched_setaffinity(0, cores[:workers])  # actors inherit it
+            times.append(folded(url, alias, memory_mb, RayExecutor(workers=workers), workers)[0])
+            show({f"{alias}, {workers} Ray workers": f"{times[-1]:.1f} s, {times[0] / times[-1]:.2f} times the first"})
+    os.sched_setaffinity(0, cores)
+
+
+def folded(url: str, alias: str, memory_mb: int, executor: Executor, workers: int) -> tuple[float, MomentTiles]:
+    """Seconds of folding all tiles, which are taken away again, and what they were."""
+    store = Store.open(url)
+    plan = with_workers(load_plan(store, alias), workers)
+    member = Member.alone(store, plan)
+    blocks = tuple(neuron_blocks(0, plan, lambda *_: True, block_size([plan], memory_mb)))
+    alignment = Alignment.alone(member)
+    stage = tiles_stage([member], blocks, alignment, "float32", null=-1)  # not that of any command
+    job = TileJob(store.url, stage, (member,), blocks, alignment, "float32", None)
+    pairs = [(a, b) for a in range(len(blocks)) for b in range(a, len(blocks))]
+    start = time.perf_counter()
+    tiles = fold_tiles(store, executor, Silent(), job, pairs)
+    seconds = time.perf_counter() - start
+    remove_stage(Path(url), stage)
+    return seconds, tiles
+
+
+def with_workers(plan: Plan, workers: int) -> Plan:
+    """They share the cores of this process."""
+    executor = plan.config.executor.model_copy(update={"workers": workers})
     return plan.with_config(plan.config.model_copy(update={"executor": executor}))
 
 
@@ -118,12 +138,15 @@ def main() -> None:
     parser.add_argument("--store", help="a local store; its models are correlated one after the other")
     parser.add_argument("--model", help="one of its models; all by default")
     parser.add_argument("--memory-mb", type=int, default=512)
+    parser.add_argument("--workers", type=int, nargs="+", help="instead: by so many Ray workers, each with a core")
     options = parser.parse_args()
     peak = peak_rate(options.threads, 5)
     show({"peak": f"{peak / 1e9:.0f} GFLOP/s, float32, {options.threads} threads"})
     if options.neurons:
         arrays(options, peak)
-    if options.store:
+    if options.store and options.workers:
+        of_workers(options.store, options.model, options.memory_mb, options.workers)
+    elif options.store:
         of_store(options.store, options.model, options.memory_mb, peak)
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from pipeline.correlate.factor_pass import FactorPass, Floats, unit_rows
 from pipeline.correlate.factor_start import sample_rows, start_factors
 from pipeline.correlate.nonnegative_part import NonnegativePart, PartSizes
+from pipeline.stats.single_thread import on_one_thread
 from schemas.errors import UsageError
 
 #: Rows of the sample that factors start from, and values of it; of a wide layer it has fewer rows.
@@ -101,7 +101,7 @@ def nonnegative_factors(
     """
     if settings.n_factors > n_neurons:
         raise UsageError(f"n_factors must be at most the {n_neurons} neurons, got {settings.n_factors}")
-    with threadpool_limits(1, user_api="blas"):  # products of matrices whose bits do not depend on the machine's cores
+    with on_one_thread():  # products of matrices whose bits do not depend on the machine's cores
         part, sample = _first_pass(blocks, n_neurons, n_rows, settings)
         weights = start_factors(sample, settings.n_factors, settings.seed)
         del sample

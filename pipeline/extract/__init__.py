@@ -1,1 +1,4 @@
-"""Models, tokenisation, batches, hooks and pooling: the only home of torch and transformers."""
+"""Models, tokenisation, batches, hooks and pooling: the home of torch and transformers.
+
+Beside it only the two modules that compute on a GPU, ``device_sweep`` and ``device_products``, import torch.
+"""

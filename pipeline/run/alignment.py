@@ -20,7 +20,7 @@ from pipeline.run.plan_record import ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
-from schemas.errors import CorpusError
+from schemas.errors import CorpusError, IncompleteError
 from schemas.fingerprints import fingerprint
 
 #: Raised whenever the same rows would be aligned otherwise.
@@ -43,7 +43,9 @@ class Alignment:
         """Of every member, where the rows of the leader's ``shard`` are, in the same order."""
         if self.stage is None:
             return [[(shard, None)]]
-        receipt = store.receipts(self.stage)[shard.key]
+        receipt = store.receipt(self.stage, shard.key)
+        if receipt is None:
+            raise IncompleteError(f"{self.stage}: the words of {shard.key} are gone; start the same command again")
         with open_arrays(store, receipt.files[0].path) as file:
             return [
                 _places(file[f"shard_{number}"], file[f"unit_{number}"], shards)

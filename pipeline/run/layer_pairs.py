@@ -31,9 +31,9 @@ from pipeline.run.model_regression import REGRESSION_TOLERANCE, regression_facts
 from pipeline.run.moment_tiles import MomentTiles
 from pipeline.run.progress import Progress
 from pipeline.run.row_norms import RowNorms
-from pipeline.run.single_thread import on_one_thread
 from pipeline.run.work import Executor
 from pipeline.stats.cross_moments import correlations_of
+from pipeline.stats.single_thread import on_one_thread
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 

@@ -17,9 +17,9 @@ from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.fold import fold_tasks
 from pipeline.run.moment_tiles import MomentTiles
 from pipeline.run.progress import Progress
-from pipeline.run.single_thread import on_one_thread
 from pipeline.run.work import Executor
 from pipeline.stats.cross_moments import Precision
+from pipeline.stats.single_thread import on_one_thread
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 

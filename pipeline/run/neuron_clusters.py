@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pipeline.correlate.clusters import cluster_tiles
 from pipeline.correlate.correlation_edges import edges
@@ -37,6 +36,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.records import commit_run_table, write_run_record
 from pipeline.run.work import Executor
 from pipeline.stats.cross_moments import Precision
+from pipeline.stats.single_thread import on_one_thread
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from schemas.amounts import counted
@@ -220,7 +220,7 @@ def _spectra(work: ClusterWork, tiles: MomentTiles, progress: Progress) -> Parts
     spectra, dimensions = [], []
     for number, (_, component, layer) in enumerate(axis.layers):
         own = axis.of_layer(number)
-        with threadpool_limits(1):
+        with on_one_thread():
             spectrum = pca_spectrum(tiles.co_moments(own, own), tiles.n_rows, _NOISE[work.job.precision])
         spectra.append(spectrum_columns(component, layer, spectrum))
         dimensions.append(dimension_columns(component, layer, spectrum))

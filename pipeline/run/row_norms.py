@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.correlate.kernel_alignment import row_norms
 from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.fold import fold_tasks
 from pipeline.run.member_rows import MemberReader
@@ -20,6 +21,7 @@ from pipeline.run.moment_tiles import MomentTiles, TileJob, null_order
 from pipeline.run.plan_record import ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
+from pipeline.stats.single_thread import on_one_thread
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 
@@ -89,18 +91,20 @@ class NormWorker:
         for block in tiles.blocks:
             for piece in block.pieces:
                 stored = self.readers[block.member].stored(piece, places[block.member])
-                mean = job.mean[first : first + stored.n_neurons, None]
+                mean = job.mean[first : first + stored.n_neurons]
                 of_layer = q[number[block.member, piece.component, piece.layer]]
                 for at in range(0, n_units, _ROWS):
-                    values = stored.take(np.arange(at, min(at + _ROWS, n_units))) - mean
-                    of_layer[at : at + _ROWS] += np.einsum("nt,nt->t", values, values)
+                    values = stored.take(np.arange(at, min(at + _ROWS, n_units)))
+                    of_layer[at : at + _ROWS] += row_norms(values, mean)
                 first += stored.n_neurons
-        shuffled = q[:, null_order(q.shape[1], tiles.null, task.shard)]
+        shuffled = q[:, null_order(n_units, tiles.null, task.shard)]
+        with on_one_thread():
+            arrays = {"sums": q.sum(axis=1), "products": q @ q.T, "null": q @ shuffled.T}
         with self.store.staging() as staging:
             path = state_file(tiles.members[0].plan.run_id, f"{job.stage}/{task.key}.npz")
-            save_arrays(staging.path(path), {"sums": q.sum(axis=1), "products": q @ q.T, "null": q @ shuffled.T})
+            save_arrays(staging.path(path), arrays)
             self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
-        return {"n_rows": q.shape[1]}
+        return {"n_rows": n_units}
 
 
 def norms_stage(tiles_stage: str) -> str:

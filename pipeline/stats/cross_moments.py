@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from pipeline.stats.cross_kernel import M2, MEAN, MIRROR_ROWS, REST, SUM, add_products, centre, correlate, mirror
+from pipeline.stats.single_thread import on_one_thread
 from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
 
@@ -95,7 +94,7 @@ class CrossMoments:
                     step.rest_b[left:],
                 )
 
-        with _blas().limit(limits=1):  # the stripes are shared out here
+        with on_one_thread():  # the stripes are shared out here
             over_neurons(work, -(-len(self.mean_a) // STRIPE), threads)
 
     def advance(self, a: Centred, b: Centred) -> Step:
@@ -187,12 +186,6 @@ class Step:
     shift_b: NDArray[np.float64]
     rest_a: NDArray[np.float64]
     rest_b: NDArray[np.float64]
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The threads of the matrix products; finding their libraries takes milliseconds, so it is done once."""
-    return ThreadpoolController().select(user_api="blas")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

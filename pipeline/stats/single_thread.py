@@ -1,4 +1,4 @@
-"""Linear algebra on one thread: LAPACK gives other last bits on other numbers of threads."""
+"""Linear algebra on one thread: products and LAPACK give other last bits on other numbers of threads."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ def on_one_thread() -> AbstractContextManager[Any]:
 
 @cache
 def _blas() -> ThreadpoolController:
+    """Finding the libraries takes milliseconds, so it is done once."""
     return ThreadpoolController().select(user_api="blas")

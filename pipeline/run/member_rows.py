@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.run.fold import ActivationFold, NeuronTask, ShardCache
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.search_rows import RowRule, unit_starts
-from pipeline.stats.cross_kernel import decode
+from pipeline.stats.cross_kernel import centre, decode, decode_centred
 from pipeline.stats.moments_kernel import BFLOAT16, FLOAT16, FLOATS
 from pipeline.stats.threads import over_neurons
 from pipeline.store.store import Store
@@ -74,29 +74,43 @@ class StoredRows:
     def take(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """float32 (n, u) of some of the units, in their order."""
         made = np.empty((self.n_neurons, len(units)), np.float32)
-        self.decode(units, made, 0)
+        self.decode(units, made)
         return made
 
-    def decode(self, units: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int, threads: int = 1) -> None:
-        """Values of some of the units into ``out[:, at : at + u]`` (n, …), float32 or float64."""
+    def decode(self, units: npt.NDArray[np.int64], out: npt.NDArray[Any], threads: int = 1) -> None:
+        """Values of some of the units into ``out[:, :u]`` (n, ≥ u), float32 or float64."""
         if len(self.parts) == 1:
             stored, rows = self.parts[0]
-            self._decode(stored, rows[units], out, at, threads)
+            self._decode(stored, rows[units], out, threads)
             return
         first = 0
         for stored, rows in self.parts:
             here = np.flatnonzero((units >= first) & (units < first + len(rows)))
             some = np.empty((self.n_neurons, len(here)), out.dtype)
-            self._decode(stored, rows[units[here] - first], some, 0, threads)
-            out[:, at + here] = some
+            self._decode(stored, rows[units[here] - first], some, threads)
+            out[:, here] = some
             first += len(rows)
 
-    def _decode(
-        self, stored: Values, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int, threads: int
+    def centre(
+        self, units: npt.NDArray[np.int64], out: npt.NDArray[Any], facts: npt.NDArray[np.float64], threads: int = 1
     ) -> None:
+        """Values of some of the units into ``out[:, :u]`` less their means, which ``facts`` (n, 4) has."""
+        if len(self.parts) == 1:
+            stored, rows = self.parts[0]
+            values, kind, chosen = *self._bits(stored), rows[units]
+            over_neurons(lambda a, b: decode_centred(a, b, values, kind, chosen, out, facts), self.n_neurons, threads)
+            return
+        self.decode(units, out, threads)
+        over_neurons(lambda a, b: centre(a, b, len(units), out, out, facts), self.n_neurons, threads)
+
+    def _decode(self, stored: Values, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], threads: int) -> None:
+        values, kind = self._bits(stored)
+        over_neurons(lambda a, b: decode(a, b, values, kind, rows, out), self.n_neurons, threads)
+
+    def _bits(self, stored: Values) -> tuple[npt.NDArray[Any], int]:
+        """What kernels take: values, and what they are."""
         kind = {"float16": FLOAT16, "bfloat16": BFLOAT16}.get(self.dtype, FLOATS)
-        values = stored.view(np.float32 if kind == FLOATS else np.uint16)
-        over_neurons(lambda first, last: decode(first, last, values, kind, rows, out, at), self.n_neurons, threads)
+        return stored.view(np.float32 if kind == FLOATS else np.uint16), kind
 
 
 @dataclass(frozen=True, eq=False)

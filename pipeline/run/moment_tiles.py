@@ -25,7 +25,7 @@ from pipeline.run.neuron_blocks import NeuronAxis, NeuronBlock
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
-from pipeline.stats.cross_moments import CHUNK, Centred, CrossMoments, HostProducts, Precision, centred_in_place
+from pipeline.stats.cross_moments import CHUNK, Centred, CrossMoments, HostProducts, Precision
 from pipeline.store.paths import state_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.stats.device_products import DeviceProducts
 
 #: Raised whenever the same activations would give other co-moments.
-VERSION = 1
+VERSION = 2
 #: Neurons of a block at most: tiles of more take memory and gain nothing.
 MAX_BLOCK = 3072
 #: Bytes of the rows that a worker reads for a tile, as they are stored and in pieces: less makes smaller tiles, which
@@ -135,31 +135,29 @@ class TileWorker:
     def _centred(self, blocks: Sequence[NeuronBlock], has_null: bool) -> Iterator[list[Centred]]:
         """The blocks' next rows, centred, then those of the null; the next shard is read meanwhile.
 
-        Rows are decoded into the same memory again and again, :data:`CHUNK` of them.
+        Up to :data:`CHUNK` rows, in the same memory again and again.
         """
         sizes = [block.n_neurons for block in [*blocks, *(blocks[-1:] if has_null else [])]]
         chunk = [np.empty((n, CHUNK), self.job.precision) for n in sizes]
-        n_filled = 0
         for shard, stored in read_ahead(self._stored(blocks)):
             n_units = stored[0][0].n_units
             orders = [np.arange(n_units)] * len(blocks) + [null_order(n_units, self.job.null, shard)] * has_null
             sources = [*stored, *(stored[-1:] if has_null else [])]
-            for first, stop in cut_rows(n_filled, n_units):
-                for pieces, order, made in zip(sources, orders, chunk, strict=True):
-                    self._decode(pieces, order[first:stop], made, n_filled)
-                n_filled = (n_filled + stop - first) % CHUNK
-                if n_filled == 0:
-                    yield [centred_in_place(part, self.threads) for part in chunk]
-        if n_filled:
-            yield [centred_in_place(part[:, :n_filled].copy(), self.threads) for part in chunk]
+            for part in cut_rows(n_units):
+                yield [
+                    self._centre(pieces, order[part], made)
+                    for pieces, order, made in zip(sources, orders, chunk, strict=True)
+                ]
 
-    def _decode(
-        self, pieces: Sequence[StoredRows], units: npt.NDArray[np.int64], out: npt.NDArray[Any], at: int
-    ) -> None:
+    def _centre(self, pieces: Sequence[StoredRows], units: npt.NDArray[np.int64], made: npt.NDArray[Any]) -> Centred:
+        facts = np.empty((len(made), 4))
         top = 0
         for piece in pieces:
-            piece.decode(units, out[top : top + piece.n_neurons], at, self.threads)
+            here = slice(top, top + piece.n_neurons)
+            piece.centre(units, made[here], facts[here], self.threads)
             top += piece.n_neurons
+        values = made[:, : len(units)]
+        return Centred.of(values, facts, values)
 
     def _stored(self, blocks: Sequence[NeuronBlock]) -> Iterator[tuple[ShardPlan, list[list[StoredRows]]]]:
         """The pieces of each block in the rows of one of the leader's shards after the other."""
@@ -174,13 +172,11 @@ class TileWorker:
             )
 
 
-def cut_rows(n_filled: int, n_rows: int) -> Iterator[tuple[int, int]]:
-    """Ranges of ``n_rows`` rows that fill one chunk of :data:`CHUNK` after the other, the first having ``n_filled``."""
-    first = 0
-    while first < n_rows:
-        stop = min(first + CHUNK - n_filled, n_rows)
-        yield first, stop
-        first, n_filled = stop, 0
+def cut_rows(n_rows: int) -> Iterator[slice]:
+    """As few parts of ``n_rows`` rows as have :data:`CHUNK` at most, of equal size."""
+    n_parts = -(-n_rows // CHUNK)
+    for part in range(n_parts):
+        yield slice(n_rows * part // n_parts, n_rows * (part + 1) // n_parts)
 
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:

@@ -12,54 +12,92 @@ from pipeline.stats.moments_kernel import BFLOAT16, FLOAT16, of_float16
 
 #: Sums of one neuron that are run side by side: one alone waits for its own last addition.
 _LANES = 8
-#: Places of a centred batch's facts (4, N): the mean, Σ(x − mean)², what the centre misses of the mean, the sum.
+#: Places of a centred batch's facts (N, 4): the mean, Σ(x − mean)², what the centre misses of the mean, the sum.
 MEAN, M2, REST, SUM = range(4)
 #: Rows of a square that is mirrored: both squares stay in the cache.
 MIRROR_ROWS = 64
 
 
 @kernel
-def centre(first: int, last: int, values: NDArray[Any], centred: NDArray[Any], facts: NDArray[np.float64]) -> None:
-    """``centred`` (N, T) = ``values`` (N, T) less their mean, in the dtype of ``centred``; ``facts`` (4, N).
+def centre(
+    first: int, last: int, n_rows: int, values: NDArray[Any], centred: NDArray[Any], facts: NDArray[np.float64]
+) -> None:
+    """``centred`` (N, ≥ T) = ``values`` (N, ≥ T) less the means of T = ``n_rows``, in its own dtype; ``facts`` (N, 4).
 
     The mean of equal values is that value, so a constant neuron is 0 throughout.
     """
-    n_rows = values.shape[1]
-    even = n_rows - n_rows % _LANES
-    sums = np.empty(_LANES)
     for neuron in range(first, last):
-        sums[:] = 0.0
-        low = high = values[neuron, 0]
-        for row in range(0, even, _LANES):
-            for lane in range(_LANES):
-                x = values[neuron, row + lane]
-                sums[lane] += np.float64(x)
-                low = min(low, x)
-                high = max(high, x)
-        total = sums.sum()
-        for row in range(even, n_rows):
-            x = values[neuron, row]
-            total += np.float64(x)
-            low = min(low, x)
-            high = max(high, x)
-        mean = np.float64(low) if low == high else total / n_rows
-        place = centred.dtype.type(mean)
-        sums[:] = 0.0
-        for row in range(0, even, _LANES):
-            for lane in range(_LANES):
-                difference = values[neuron, row + lane] - place
-                centred[neuron, row + lane] = difference
-                sums[lane] += np.float64(difference) * np.float64(difference)
-        squares = sums.sum()
-        for row in range(even, n_rows):
-            difference = values[neuron, row] - place
-            centred[neuron, row] = difference
-            squares += np.float64(difference) * np.float64(difference)
-        rest = mean - np.float64(place)
-        facts[MEAN, neuron] = mean
-        facts[M2, neuron] = max(squares - n_rows * rest * rest, 0.0)
-        facts[REST, neuron] = rest
-        facts[SUM, neuron] = total
+        _centre(values[neuron, :n_rows], centred[neuron, :n_rows], facts[neuron])
+
+
+@kernel
+def decode_centred(
+    first: int,
+    last: int,
+    values: NDArray[Any],
+    kind: int,
+    rows: NDArray[np.int64],
+    centred: NDArray[Any],
+    facts: NDArray[np.float64],
+) -> None:
+    """:func:`decode` and then :func:`centre` of ``centred[:, :u]``, ``rows`` (u,), while a neuron is in the cache."""
+    chosen = np.empty(len(rows), values.dtype)
+    for neuron in range(first, last):
+        made = centred[neuron, : len(rows)]
+        _decode(values[neuron], kind, rows, chosen, made)
+        _centre(made, made, facts[neuron])
+
+
+@kernel
+def _centre(values: NDArray[Any], centred: NDArray[Any], facts: NDArray[np.float64]) -> None:
+    total = _sum(values)
+    mean = np.float64(values[0]) if _is_constant(values) else total / len(values)
+    place = centred.dtype.type(mean)
+    for row in range(len(values)):
+        centred[row] = values[row] - place
+    rest = mean - np.float64(place)
+    facts[MEAN] = mean
+    facts[M2] = max(_sum_of_squares(centred) - len(values) * rest * rest, 0.0)
+    facts[REST] = rest
+    facts[SUM] = total
+
+
+@kernel
+def _sum(values: NDArray[Any]) -> float:
+    """In float64, eight sums side by side."""
+    even = len(values) - len(values) % _LANES
+    lanes = values[:even].reshape(-1, _LANES)
+    sums = np.zeros(_LANES)
+    for row in range(len(lanes)):
+        for lane in range(_LANES):
+            sums[lane] += np.float64(lanes[row, lane])
+    total: float = sums.sum()
+    for x in values[even:]:
+        total += np.float64(x)
+    return total
+
+
+@kernel
+def _sum_of_squares(values: NDArray[Any]) -> float:
+    even = len(values) - len(values) % _LANES
+    lanes = values[:even].reshape(-1, _LANES)
+    sums = np.zeros(_LANES)
+    for row in range(len(lanes)):
+        for lane in range(_LANES):
+            x = np.float64(lanes[row, lane])
+            sums[lane] += x * x
+    total: float = sums.sum()
+    for x in values[even:]:
+        total += np.float64(x) * np.float64(x)
+    return total
+
+
+@kernel
+def _is_constant(values: NDArray[Any]) -> bool:
+    n_other, x = 0, values[0]
+    for row in range(len(values)):  # to the end, which vector instructions do sooner than one by one to the first
+        n_other += values[row] != x
+    return n_other == 0
 
 
 @kernel
@@ -79,20 +117,27 @@ def add_products(
 
 
 @kernel
-def decode(
-    first: int, last: int, values: NDArray[Any], kind: int, rows: NDArray[np.int64], out: NDArray[Any], at: int
-) -> None:
-    """``out[:, at : at + u]`` = ``values[:, rows]`` as floats, ``rows`` (u,); ``kind`` as in ``moments_kernel``."""
+def decode(first: int, last: int, values: NDArray[Any], kind: int, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """``out[:, :u]`` = ``values[:, rows]`` as floats, ``rows`` (u,); ``kind`` as in ``moments_kernel``."""
+    chosen = np.empty(len(rows), values.dtype)
     for neuron in range(first, last):
-        if kind == FLOAT16:
-            for k in range(len(rows)):
-                out[neuron, at + k] = of_float16(np.uint32(values[neuron, rows[k]]))
-        elif kind == BFLOAT16:
-            for k in range(len(rows)):
-                out[neuron, at + k] = np.uint32(np.uint32(values[neuron, rows[k]]) << 16).view(np.float32)
-        else:
-            for k in range(len(rows)):
-                out[neuron, at + k] = values[neuron, rows[k]]
+        _decode(values[neuron], kind, rows, chosen, out[neuron, : len(rows)])
+
+
+@kernel
+def _decode(stored: NDArray[Any], kind: int, rows: NDArray[np.int64], chosen: NDArray[Any], made: NDArray[Any]) -> None:
+    """Those chosen are put side by side first, so that the compiler makes vector instructions of the other loops."""
+    for k in range(len(rows)):
+        chosen[k] = stored[rows[k]]
+    if kind == FLOAT16:
+        for k in range(len(chosen)):
+            made[k] = of_float16(np.uint32(chosen[k]))
+    elif kind == BFLOAT16:
+        for k in range(len(chosen)):
+            made[k] = np.uint32(np.uint32(chosen[k]) << 16).view(np.float32)
+    else:
+        for k in range(len(chosen)):
+            made[k] = chosen[k]
 
 
 @kernel

@@ -18,7 +18,7 @@ Precision = Literal["float32", "float64"]
 #: Neurons of one matrix product: products are cut alike whatever the threads, so these never change a bit.
 STRIPE = 768
 #: Rows of one matrix product: its sums are of its precision, and added to float64 after so many.
-CHUNK = 4096
+CHUNK = 8192
 #: |r| from 1 − this on is 1: what the products of each precision cannot tell from it.
 RESOLUTION: dict[Precision, float] = {"float32": 1e-6, "float64": 1e-12}
 
@@ -82,17 +82,22 @@ class CrossMoments:
         """Add a batch of rows that :func:`centred` has centred."""
         step = self.advance(a, b)
 
+        def add(rows: slice, columns: slice) -> None:
+            add_products(
+                self.comoment[rows, columns],
+                a.values[rows] @ b.values[columns].T,
+                step.shift_a[rows],
+                step.shift_b[columns],
+                step.rest_a[rows],
+                step.rest_b[columns],
+            )
+
         def work(first: int, last: int) -> None:
             for top in range(first * STRIPE, min(last * STRIPE, len(self.mean_a)), STRIPE):
-                rows, left = slice(top, top + STRIPE), top if self.symmetric else 0
-                add_products(
-                    self.comoment[rows, left:],
-                    a.values[rows] @ b.values[left:].T,
-                    step.shift_a[rows],
-                    step.shift_b[left:],
-                    step.rest_a[rows],
-                    step.rest_b[left:],
-                )
+                rows = slice(top, top + STRIPE)
+                if self.symmetric:
+                    add(rows, rows)  # of a block with itself, numpy computes half
+                add(rows, slice(top + STRIPE if self.symmetric else 0, None))
 
         with on_one_thread():  # the stripes are shared out here
             over_neurons(work, -(-len(self.mean_a) // STRIPE), threads)
@@ -197,6 +202,15 @@ class Centred:
     m2: NDArray[np.float64]
     rest: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, values: NDArray[Any], facts: NDArray[np.float64], given: NDArray[np.floating]) -> Centred:
+        """What a kernel made of ``given``: ``values`` (N, T) and ``facts`` (N, 4).
+
+        Raises :class:`ActivationError` if a value is not finite.
+        """
+        refuse_non_finite(facts[:, SUM], given)
+        return cls(values, *(np.ascontiguousarray(facts[:, place]) for place in (MEAN, M2, REST)))
+
     @property
     def n_rows(self) -> int:
         """T."""
@@ -206,12 +220,7 @@ class Centred:
 def centred(values: NDArray[np.floating], precision: Precision, threads: int = 1) -> Centred:
     """Centre a batch (N, T), T ≥ 1, of finite float32 or float64; :class:`ActivationError` where it is not finite."""
     wide = np.ascontiguousarray(values, np.float64 if precision == "float64" else values.dtype)
-    return _centred(wide, np.empty(values.shape, precision), threads)
-
-
-def centred_in_place(values: NDArray[np.floating], threads: int = 1) -> Centred:
-    """:func:`centred` of contiguous values of the precision, which are written over."""
-    return _centred(values, values, threads)
+    return _centred(wide, np.empty(values.shape, precision), values.shape[1], threads)
 
 
 def _check_finite(values: NDArray[np.floating], threads: int) -> None:
@@ -226,16 +235,16 @@ def _check_finite(values: NDArray[np.floating], threads: int) -> None:
 
 def _copy_centred(values: NDArray[np.floating], made: NDArray[Any], threads: int) -> Centred:
     """:func:`centred` with ``made`` (N, ≥ T) for its memory."""
-    made = made if values.shape[1] == made.shape[1] else np.empty(values.shape, made.dtype)
-    over_neurons(lambda first, last: np.copyto(made[first:last], values[first:last]), len(values), threads)
-    return _centred(made, made, threads)
+    n_rows = values.shape[1]
+    over_neurons(lambda first, last: np.copyto(made[first:last, :n_rows], values[first:last]), len(values), threads)
+    return _centred(made, made, n_rows, threads)
 
 
-def _centred(values: NDArray[np.floating], made: NDArray[Any], threads: int) -> Centred:
-    facts = np.empty((4, len(values)))
-    over_neurons(lambda first, last: centre(first, last, values, made, facts), len(values), threads)
-    refuse_non_finite(facts[SUM], values)
-    return Centred(made, facts[MEAN], facts[M2], facts[REST])
+def _centred(values: NDArray[np.floating], made: NDArray[Any], n_rows: int, threads: int) -> Centred:
+    """Of the first ``n_rows`` of ``values`` (N, ≥ T), into ``made``."""
+    facts = np.empty((len(values), 4))
+    over_neurons(lambda first, last: centre(first, last, n_rows, values, made, facts), len(values), threads)
+    return Centred.of(made[:, :n_rows], facts, values)
 
 
 def correlations_of(

@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.integrate
 import scipy.linalg
 from numpy.typing import ArrayLike
 
@@ -192,5 +191,7 @@ def independent_correlation(k_a: int, k_b: int, n_rows: int) -> float:
             return 0.0
         return float((half * np.sin(angle)) ** 2 / (2 * np.pi * b * np.sqrt(square) * (1 - square)))
 
-    mean, _ = scipy.integrate.quad(integrand, 0, np.pi, limit=200)
+    from scipy.integrate import quad  # noqa: PLC0415 - half a second, which every command would wait for
+
+    mean, _ = quad(integrand, 0, np.pi, limit=200)
     return min(float(mean + max(0.0, a + b - 1) / b), 1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.extmath import randomized_svd
 
 from pipeline.correlate.factor_pass import FactorPass, Floats, nonnegative, unit_rows
 
@@ -44,6 +43,8 @@ def start_factors(sample: NDArray[np.floating], n_factors: int, seed: int) -> Fl
 
 def _singular_parts(positive: Floats, n_factors: int, seed: int) -> Floats:
     """NNDSVD of ``positive`` (N, T): of each pair of singular vectors the larger of their two non-negative parts."""
+    from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - takes a second, and few commands need it
+
     n_neurons = len(positive)
     mean = float(positive.mean()) if positive.size else 0.0
     if mean == 0.0:

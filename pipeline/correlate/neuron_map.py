@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import HDBSCAN, KMeans
 from threadpoolctl import threadpool_limits
 
 from pipeline.correlate.profile_components import profile_components
@@ -105,6 +104,8 @@ def cluster_points(
     points: Floats, k: int | None, method: Method = "kmeans", *, seed: int = 0, min_cluster_size: int = 5
 ) -> NDArray[np.int64]:
     """The cluster of every row of ``points`` (n, d), numbered as :class:`NeuronMap` says; −1 for none."""
+    from sklearn.cluster import HDBSCAN, KMeans  # noqa: PLC0415 - takes a second, and few commands need it
+
     if method == "hdbscan":
         size = min(min_cluster_size, len(points))
         return _numbered(HDBSCAN(min_cluster_size=size, copy=True).fit_predict(points))

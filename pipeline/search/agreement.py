@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from pipeline.search.ranking import rank_order
 from schemas.errors import UsageError
@@ -139,6 +138,8 @@ def spearman(scores: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
 
 def _centred_ranks(scores: Floats) -> Floats:
     """Twice the mid-ranks, less their mean: whole numbers, so sums below 2**53 are exact."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - half a second, which every command would wait for
+
     ranks: Floats = 2 * rankdata(scores) - len(scores) - 1
     return ranks
 

@@ -25,7 +25,7 @@ from pipeline.run.neuron_blocks import NeuronAxis, NeuronBlock
 from pipeline.run.plan_record import Plan, ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.run.work import Executor
-from pipeline.stats.cross_moments import CHUNK, Centred, CrossMoments, HostProducts, Precision
+from pipeline.stats.cross_moments import CHUNK, Centred, CrossMoments, HostProducts, Precision, cut_evenly
 from pipeline.store.paths import state_file
 from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
@@ -143,7 +143,7 @@ class TileWorker:
             n_units = stored[0][0].n_units
             orders = [np.arange(n_units)] * len(blocks) + [null_order(n_units, self.job.null, shard)] * has_null
             sources = [*stored, *(stored[-1:] if has_null else [])]
-            for part in cut_rows(n_units):
+            for part in cut_evenly(n_units, CHUNK):
                 yield [
                     self._centre(pieces, order[part], made)
                     for pieces, order, made in zip(sources, orders, chunk, strict=True)
@@ -170,13 +170,6 @@ class TileWorker:
                     for block in blocks
                 ],
             )
-
-
-def cut_rows(n_rows: int) -> Iterator[slice]:
-    """As few parts of ``n_rows`` rows as have :data:`CHUNK` at most, of equal size."""
-    n_parts = -(-n_rows // CHUNK)
-    for part in range(n_parts):
-        yield slice(n_rows * part // n_parts, n_rows * (part + 1) // n_parts)
 
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:

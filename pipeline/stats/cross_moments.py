@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import combinations
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -15,8 +17,8 @@ from pipeline.stats.threads import over_neurons
 from pipeline.stats.value_block import check_mergeable, check_rows, check_values, refuse_non_finite
 
 Precision = Literal["float32", "float64"]
-#: Neurons of one matrix product: products are cut alike whatever the threads, so these never change a bit.
-STRIPE = 768
+#: Neurons of both sides of one matrix product: small enough to share out, large enough for its full speed.
+SQUARE = 768
 #: Rows of one matrix product: its sums are of its precision, and added to float64 after so many.
 CHUNK = 8192
 #: |r| from 1 − this on is 1: what the products of each precision cannot tell from it.
@@ -82,25 +84,27 @@ class CrossMoments:
         """Add a batch of rows that :func:`centred` has centred."""
         step = self.advance(a, b)
 
-        def add(rows: slice, columns: slice) -> None:
+        def add(square: tuple[slice, slice]) -> None:
+            rows, columns = square
             add_products(
                 self.comoment[rows, columns],
-                a.values[rows] @ b.values[columns].T,
+                a.values[rows] @ b.values[columns].T,  # of neurons with themselves, numpy computes half
                 step.shift_a[rows],
                 step.shift_b[columns],
                 step.rest_a[rows],
                 step.rest_b[columns],
             )
 
-        def work(first: int, last: int) -> None:
-            for top in range(first * STRIPE, min(last * STRIPE, len(self.mean_a)), STRIPE):
-                rows = slice(top, top + STRIPE)
-                if self.symmetric:
-                    add(rows, rows)  # of a block with itself, numpy computes half
-                add(rows, slice(top + STRIPE if self.symmetric else 0, None))
+        with on_one_thread(), ThreadPoolExecutor(threads) as pool:  # which are the threads of the product
+            for _ in pool.map(add, self._squares()):
+                pass
 
-        with on_one_thread():  # the stripes are shared out here
-            over_neurons(work, -(-len(self.mean_a) // STRIPE), threads)
+    def _squares(self) -> list[tuple[slice, slice]]:
+        """What is multiplied at once: cut alike whatever the threads, so that these never change a bit."""
+        rows, columns = (cut_evenly(n, SQUARE) for n in self.shape)
+        if not self.symmetric:
+            return [(row, column) for row in rows for column in columns]
+        return [*combinations(rows, 2), *((row, row) for row in rows)]  # the quicker ones last, to end together
 
     def advance(self, a: Centred, b: Centred) -> Step:
         """Take over rows, means and squares of a batch; the co-moments that go with them are the caller's to add."""
@@ -245,6 +249,12 @@ def _centred(values: NDArray[np.floating], made: NDArray[Any], n_rows: int, thre
     facts = np.empty((len(values), 4))
     over_neurons(lambda first, last: centre(first, last, n_rows, values, made, facts), len(values), threads)
     return Centred.of(made[:, :n_rows], facts, values)
+
+
+def cut_evenly(n: int, most: int) -> list[slice]:
+    """As few parts of ``n`` things as have ``most`` at most, of equal size but for one."""
+    n_parts = -(-n // most)
+    return [slice(n * part // n_parts, n * (part + 1) // n_parts) for part in range(n_parts)]
 
 
 def correlations_of(

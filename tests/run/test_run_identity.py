@@ -60,6 +60,7 @@ class WorkerKiller(threading.Thread):
         return found
 
 
+@pytest.mark.slow  # test_run_poison kills local processes and compares, too
 def test_two_local_processes_one_of_them_killed(inputs, finished, tmp_path):
     store = tmp_path / "store"
     killer = WorkerKiller(store, "spawn_main", delay=0.3)

@@ -15,7 +15,8 @@ from schemas.errors import IncompleteError
 POISON = "shard-00001"
 
 
-@pytest.fixture(params=["local(1)", "local(2)", "ray(2)"])
+# workers that die on Ray: test_run_executors
+@pytest.fixture(params=["local(1)", "local(2)", pytest.param("ray(2)", marks=pytest.mark.slow)])
 def place(request):
     """Name and executor."""
     if request.param == "ray(2)":

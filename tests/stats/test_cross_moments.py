@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.stats import CrossMoments
-from pipeline.stats.cross_moments import STRIPE
+from pipeline.stats.cross_moments import SQUARE, cut_evenly
 from schemas.errors import ActivationError, UsageError
 
 
@@ -53,7 +53,7 @@ def test_extreme_values_neither_overflow_nor_vanish():
         np.testing.assert_allclose(folded(x, None, precision, [1]).correlations(), oracle(x, x), atol=1e-6)
 
 
-@pytest.mark.parametrize("n_neurons", [1, STRIPE - 1, STRIPE + 1])
+@pytest.mark.parametrize("n_neurons", [1, SQUARE - 1, SQUARE + 1])
 def test_threads_change_no_bit_and_one_block_is_the_block_with_itself(n_neurons):
     x = np.random.default_rng(n_neurons).standard_normal((n_neurons, 64)).astype(np.float32)
     one, two = (folded(x, None, "float32", [10, 11], threads) for threads in (1, 2))
@@ -82,3 +82,13 @@ def test_bad_input_is_refused_and_changes_nothing():
         CrossMoments.empty(3, 3).update(x, x[:, :4])
     np.testing.assert_array_equal(state.whole(), before)
     assert state.n_rows == 5
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 100])
+def test_even_parts_follow_each_other_and_are_few(n):
+    parts = cut_evenly(n, 8)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(n))
+    sizes = [part.stop - part.start for part in parts]
+    assert len(parts) == -(-n // 8)
+    assert all(size <= 8 for size in sizes)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1

@@ -18,8 +18,10 @@ from pipeline.store.store import Store
 from schemas.config import Config
 
 _LAYERS = (
-    '"SELECT component, layer, partner_model, partner_component, partner_layer, measure, round(value, 3) AS value, '
-    'round(null_value, 3) AS null_value FROM layer_similarity ORDER BY value DESC LIMIT 20"'
+    '"SELECT partner_model, measure, component, layer, partner_component, partner_layer, round(value, 3) AS value, '
+    "round(null_value, 3) AS null_value FROM layer_similarity "
+    "QUALIFY row_number() OVER (PARTITION BY partner_model, measure ORDER BY layer_similarity.value DESC) <= 3 "
+    'ORDER BY ALL"'
 )
 _COLUMNS = (
     '"SELECT word_column, component, layer, neuron, round(r, 3) AS r, round(null_r, 3) AS null_r '

@@ -17,7 +17,7 @@ from jobs.report import check_can_write, report_path, write_report
 from jobs.stage import Stage
 from pipeline.run.dump import dump
 from pipeline.run.factors import factors
-from pipeline.run.model_correlation import check_correlation, correlate
+from pipeline.run.model_correlation import correlate
 from pipeline.run.neuron_clusters import cluster
 from pipeline.run.neuron_contexts import contexts
 from pipeline.run.neuron_explanations import explain
@@ -26,12 +26,14 @@ from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview, planned_already
 from pipeline.run.planning import plan_run
 from pipeline.run.preview import preview
+from pipeline.run.sections import check_sections
 from pipeline.run.statistics import compute_statistics
 from pipeline.store.publish import publish
 from pipeline.store.staging import sweep_staging
 from pipeline.store.storage import LocalStorage
 from pipeline.store.store import Store
 from schemas.amounts import human_bytes
+from schemas.config import Config
 
 
 def written(store: Store) -> str:
@@ -40,6 +42,16 @@ def written(store: Store) -> str:
         return store.url
     n_bytes = sum(file.stat().st_size for file in store.storage.folder.rglob("*") if file.is_file())
     return f"{store.url} ({human_bytes(n_bytes)})"
+
+
+def _forecast(config: Config) -> list[str]:
+    """What a run would come to; raises what the run would before hours of work."""
+    planned = planned_already(config)
+    if planned is None:
+        return preview(config)
+    store, plan = planned[0], planned[1].with_config(config)
+    check_sections(plan, store)
+    return overview(plan, store)
 
 
 @click.command()
@@ -64,7 +76,7 @@ def command(
     """
     config = config_to_plan(config_path, store_url, on_error, label_on, round_to)
     if dry_run:
-        say(preview(config) if (planned := planned_already(config)) is None else overview(planned[1], planned[0]))
+        say(_forecast(config))
         return
     executor_config, executor = choose_executor(config, **placement)
     config = config.model_copy(update={"executor": executor_config})
@@ -74,8 +86,7 @@ def command(
         check_can_write(path)
         plan = plan_run(config, store, executor, progress)
         say(describe(plan))
-        if config.correlate is not None:
-            check_correlation(plan, store)  # before hours of work that end with an error
+        check_sections(plan, store)
         for stage in (dump, compute_statistics, search, contexts):
             stage(plan, store, executor, progress)
         optional: dict[Stage, object] = {

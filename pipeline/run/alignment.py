@@ -20,6 +20,7 @@ from pipeline.run.plan_record import ShardPlan
 from pipeline.run.progress import Progress
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
+from schemas.amounts import counted
 from schemas.errors import CorpusError, IncompleteError
 from schemas.fingerprints import fingerprint
 
@@ -85,7 +86,7 @@ class AlignmentCounts:
             f"{member.plan.model} {n:,} ({n - self.n_aligned:,} unaligned)"
             for member, n in zip(members, self.n_words, strict=True)
         )
-        return f"{self.n_aligned:,} words aligned; of {each}"
+        return f"{counted(self.n_aligned, 'word')} aligned; of {each}"
 
 
 def align(store: Store, members: Sequence[Member], progress: Progress) -> tuple[Alignment, AlignmentCounts]:
@@ -113,7 +114,8 @@ def align(store: Store, members: Sequence[Member], progress: Progress) -> tuple[
     counts = AlignmentCounts(n_aligned, tuple(sum(len(r.units[s].rows) for s in r.member.plan.shards) for r in readers))
     if n_aligned < 2:
         raise CorpusError(
-            f"{counts.describe(members)}; give models whose corpora share documents, sentences and words by name"
+            f"{counts.describe(members)}; a correlation needs two words: give models whose corpora share documents, "
+            "sentences and words by name"
         )
     progress.finish(counts.describe(members))
     return alignment, counts

@@ -27,10 +27,11 @@ def summarise_comparison(results: ComparisonResults) -> list[str]:
 def _words(results: ComparisonResults) -> str:
     n = results.tiles.n_rows
     each = []
-    for member in results.comparison.members:
+    labels = [results.comparison.plan.model, *(other.label for other in results.comparison.others)]
+    for member, label in zip(results.comparison.members, labels, strict=True):
         units = MemberReader(member).units
         n_words = sum(len(units[shard].rows) for shard in member.plan.shards)
-        each.append(f"{member.plan.model} has {n_words - n:,} more")
+        each.append(f"{label} has {n_words - n:,} more")
     return f"{n:,} words in common; {', '.join(each)}"
 
 
@@ -38,6 +39,9 @@ def _of_model(results: ComparisonResults, number: int) -> Iterator[str]:
     comparison, axis = results.comparison, results.tiles.axis
     other = comparison.others[number - 1]
     best, null = results.best(number), results.best(number, "null_")
+    if np.isnan(best.abs_r).all():
+        yield f"{other.label}: no correlation is defined, since one of the two models has constant neurons only"
+        return
     line = f"{other.label}: median MaxCorr {median(best.abs_r):.3f} (null {median(null.abs_r):.3f})"
     if number in results.regressions:
         found = results.regressions[number]
@@ -55,7 +59,7 @@ def _of_model(results: ComparisonResults, number: int) -> Iterator[str]:
     scored.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
     for value, a, b, of_null in scored[:SHOWN_PAIRS]:
         names = [f"{component}:{layer}" for _, component, layer in (axis.layers[a], axis.layers[b])]
-        yield f"  {names[0]} and {names[1]} of {other.label}: {_TITLES[by]} {value:.3f} (null {of_null:.3f})"
+        yield f"  {names[0]} and {names[1]} of {other.label}: {_TITLES[by]} {value:.3f} (null {of_null:z.3f})"
     if any(pair[f"{name}_facts"][3] for name in ("svcca", "pwcca") for pair in _pairs(results, number, name)):
         yield "  CCA is trivial for some layers: too few words for so many dimensions; `params` says where"
 

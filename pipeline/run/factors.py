@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.correlate.nonnegative_factors import FactorSettings, NonnegativeFactors, nonnegative_factors
 from pipeline.run.factor_rows import AllRows, KeptRows, Rows, TopFactorRows
 from pipeline.run.fold import FoldJob, fold_tasks, kernel_threads, require_dump
+from pipeline.run.layer_choice import chosen_layers
 from pipeline.run.layer_rows import LayerRows, LayerTask
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
@@ -160,17 +161,7 @@ def show_factors(plan: Plan, store: Store) -> bool:
 def factor_tasks(plan: Plan) -> list[LayerTask]:
     """The layers that the settings choose; raises :class:`ConfigError` as :func:`factors`."""
     settings, capture = _settings(plan), plan.capture
-    targets = [
-        (component, layer)
-        for component, layer in capture.targets
-        if (settings.components is None or component in settings.components)
-        and (settings.layers is None or layer in settings.layers)
-    ]
-    if not targets:
-        raise ConfigError(
-            "factors.components, factors.layers: nothing of the dump is left by them; it has layers "
-            f"{', '.join(map(str, capture.all_layers))} of {', '.join(capture.components)}"
-        )
+    targets = chosen_layers("factors", capture, settings.components, settings.layers)
     for component, layer in targets:
         if settings.k > capture.n_neurons(component):
             raise ConfigError(

@@ -158,16 +158,17 @@ class ModelComparison:
         members = [block.member for block in self.axis.blocks]
         return sum(sizes[a] * sizes[b] * itemsize * (1 + (members[a] != members[b])) for a, b in self.pairs)
 
-    def check_memory(self) -> None:
-        """Raise :class:`ConfigError` where a matrix would not fit ``correlate.memory_mb``."""
+    def check(self) -> None:
+        """Raise :class:`ConfigError` where no neuron is left, or a matrix would not fit ``correlate.memory_mb``."""
+        axis = self.axis
         limit = self.settings.memory_mb * 2**20
         needs = []
         if "linreg" in self.methods:
-            sizes = [(len(self.axis.of_member(number)), other.label) for number, other in enumerate(self.others, 1)]
+            sizes = [(len(axis.of_member(number)), other.label) for number, other in enumerate(self.others, 1)]
             n, label = max(sizes)
             needs.append((n, _REGRESSION_MATRICES, f"`linreg` on the {n:,} neurons of {label}", "linreg"))
         if self.needs_components:
-            n = max(len(self.axis.of_layer(number)) for number in range(len(self.axis.layers)))
+            n = max(len(axis.of_layer(number)) for number in range(len(axis.layers)))
             needs.append(
                 (n, _COMPONENT_MATRICES, f"`svcca` and `pwcca` of a layer of {n:,} neurons", "svcca and pwcca")
             )

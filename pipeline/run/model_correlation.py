@@ -50,6 +50,7 @@ def correlate(plan: Plan, store: Store, executor: Executor, progress: Progress) 
     name nothing to correlate with, something that is not there, or more than fits the memory.
     """
     require_dump(plan, store)
+    check_correlation(plan, store)
     plan = settled(plan, store)
     settings = section_of(plan)
     writes: list[Callable[[], None]] = []
@@ -91,8 +92,7 @@ def check_correlation(plan: Plan, store: Store) -> None:
     """Raise what :func:`correlate` would raise before any work; the model itself need not be dumped yet."""
     settings = section_of(settled(plan, store))
     if settings.with_models:
-        comparison = compare_models(plan, store)
-        comparison.check_memory()
+        compare_models(plan, store).check()
     check_columns(plan, store)
 
 
@@ -151,7 +151,6 @@ def _scopes(plan: Plan, methods: Sequence[str]) -> list[tuple[str, str]]:
 def _compare(comparison: ModelComparison, executor: Executor, progress: Progress) -> ComparisonResults:
     """Do what has no receipt, and open the results."""
     store, plan, settings = comparison.store, comparison.plan, comparison.settings
-    comparison.check_memory()
     align(store, comparison.members, progress)
     job = comparison.tile_job
     if len(store.receipt_keys(job.stage)) < len(comparison.pairs):

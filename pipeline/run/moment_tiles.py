@@ -287,7 +287,14 @@ def tiles_stage(
 def fold_tiles(
     store: Store, executor: Executor, progress: Progress, job: TileJob, pairs: Sequence[tuple[int, int]]
 ) -> MomentTiles:
-    """Fold the tiles of these pairs of blocks, each block's own among them; those that are there stay."""
+    """Fold the tiles of these pairs of blocks, each block's own among them; those that are there stay.
+
+    Raises :class:`~schemas.errors.ConfigError` where workers of this machine should have a GPU and there is none.
+    """
+    if job.place[0] == "cuda" and job.members[0].plan.config.executor.kind == "local":
+        from pipeline.stats.device_products import require_device  # noqa: PLC0415 - torch, for those who ask for it
+
+        require_device(job.place[0])
     tasks = tile_tasks(job.blocks, pairs)
     receipts = fold_tasks("co-moments", job.stage, store, executor, progress, job, tasks, "pairs")
     n_pairs = sum(task.n_pairs for task in tasks)

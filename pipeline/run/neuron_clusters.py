@@ -28,6 +28,7 @@ from pipeline.run.cluster_tables import (
 )
 from pipeline.run.correlation_source import watched_passes
 from pipeline.run.fold import require_dump
+from pipeline.run.layer_choice import chosen_layers
 from pipeline.run.member_rows import Member
 from pipeline.run.moment_tiles import MomentTiles, TileJob, block_size, fold_tiles, tile_tasks, tiles_stage
 from pipeline.run.neuron_blocks import NeuronAxis, neuron_blocks
@@ -41,7 +42,6 @@ from pipeline.store.receipts import Receipt
 from pipeline.store.store import Store
 from schemas.amounts import counted
 from schemas.analysis_config import ClusterConfig
-from schemas.errors import ConfigError
 from schemas.fingerprints import fingerprint
 
 #: Raised whenever the same co-moments would give other tables.
@@ -124,9 +124,8 @@ def cluster_work(plan: Plan, store: Store) -> ClusterWork:
     settings = _settings(plan)
     member = Member.alone(store, chosen)
     largest = block_size([chosen], chosen.config.executor.memory_mb)
-    blocks = tuple(neuron_blocks(0, chosen, _keep(settings), largest))
-    if not blocks:
-        raise ConfigError(_nothing_left(chosen, settings))
+    layers = chosen_layers("cluster", plan.capture, settings.components, settings.layers)
+    blocks = tuple(neuron_blocks(0, chosen, lambda component, layer: (component, layer) in layers, largest))
     alignment = Alignment.alone(member)
     stage = tiles_stage([member], blocks, alignment, settings.precision, None, settings.place)
     job = TileJob(store.url, stage, (member,), blocks, alignment, settings.precision, None, settings.place)
@@ -145,22 +144,6 @@ def _settings(plan: Plan) -> ClusterConfig:
 
 def _thresholds(work: ClusterWork) -> list[float]:
     return sorted(set(work.settings.thresholds))
-
-
-def _keep(settings: ClusterConfig) -> Callable[[str, int], bool]:
-    return lambda component, layer: (
-        (settings.components is None or component in settings.components)
-        and (settings.layers is None or layer in settings.layers)
-    )
-
-
-def _nothing_left(plan: Plan, settings: ClusterConfig) -> str:
-    asked = {"components": settings.components, "layers": settings.layers}
-    given = ", ".join(f"{name} {', '.join(map(str, some))}" for name, some in asked.items() if some is not None)
-    return (
-        f"cluster.components, cluster.layers: nothing of the dump is left by {given}; "
-        f"it has layers {', '.join(map(str, plan.capture.all_layers))} of {', '.join(plan.capture.components)}"
-    )
 
 
 def _keys(stage: str, settings: ClusterConfig) -> dict[str, str]:

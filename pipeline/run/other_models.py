@@ -60,11 +60,21 @@ def find_others(plan: Plan, store: Store, named: Sequence[str]) -> tuple[OtherMo
     )
 
 
+def check_others_of_new_store(named: Sequence[str], own: str) -> None:
+    """Raise as :func:`find_others` for a store that is not there yet, and so has the model ``own`` alone."""
+    for text in named:
+        path, separator, alias = text.rpartition(SEPARATOR)
+        if not separator or not _ALIAS.fullmatch(alias):
+            path, alias = ("", text) if text == own else (text, "")
+        if path:
+            _load(_open(path, own), alias, text)
+
+
 def _find(plan: Plan, store: Store, text: str) -> OtherModel:
     path, separator, alias = text.rpartition(SEPARATOR)
     if not separator or not _ALIAS.fullmatch(alias):
         path, alias = ("", text) if text in planned_models(store) else (text, "")
-    there = Store.open(store.url) if not path else _open(store, path)
+    there = _open(path, ", ".join(planned_models(store))) if path else Store.open(store.url)
     other = _load(there, alias, text)
     is_same = there.url == store.url
     if not (is_same and other.run_id == plan.run_id):
@@ -72,13 +82,14 @@ def _find(plan: Plan, store: Store, text: str) -> OtherModel:
     return OtherModel(Member.of_words(there, other), None if is_same else there.url, other.model)
 
 
-def _open(store: Store, path: str) -> Store:
+def _open(path: str, models: str) -> Store:
+    """The store at ``path``; ``models`` are those of the store at work."""
     try:
         return Store.open(path)
     except StoreLocationError as error:
         raise ConfigError(
-            f"correlate.with: {path!r} is neither a model of store {store.url}, which has "
-            f"{', '.join(planned_models(store))}, nor the path or URL of another store; name one of these"
+            f"correlate.with: {path!r} is neither a model of this store, which has {models}, nor the path or URL of "
+            "another store; name one of these"
         ) from error
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pipeline.run.dump_files import read_finished, shown_shards
+from pipeline.run.model_correlation import correlation_tables
+from pipeline.run.neuron_clusters import cluster_stage
+from pipeline.run.neuron_mapping import map_stage
 from pipeline.run.plan_record import Plan
 from pipeline.run.plans import load_plan, planned_models
 from pipeline.store.store import Store
@@ -28,7 +31,9 @@ def overview(plan: Plan, store: Store) -> list[str]:
         is_of_models = bool(plan.config.correlate.with_models)
         tables |= {"correlate": "layer_similarity" if is_of_models else "column_correlations"}
     done = [
-        stage for stage, table in (_TABLES | _SECTIONS | _OPTIONAL | tables).items() if store.files(table, plan.run_id)
+        stage
+        for stage, table in (_TABLES | _SECTIONS | _OPTIONAL | tables).items()
+        if store.files(table, plan.run_id) and (stage not in tables or _is_current(stage, plan, store))
     ]
     left = [stage for stage in tables if stage not in done]
     sizes = f"{counted(plan.n_rows, 'row')}, {counted(len(plan.capture.targets), 'layer')}"
@@ -37,6 +42,19 @@ def overview(plan: Plan, store: Store) -> list[str]:
         f"{'import' if plan.is_imported else 'dump'}: {counted(len(plan.shards), 'shard')}, {to_do}",
         f"results: {', '.join(done) or 'none'} done; {', '.join(left) or 'none'} to do",
     ]
+
+
+def _is_current(stage: str, plan: Plan, store: Store) -> bool:
+    """Whether the tables of a section are those of its settings, where other settings replace them."""
+    if stage == "cluster":
+        keys = cluster_stage(plan, store)[1]
+    elif stage == "map":
+        keys = {"neuron_map": map_stage(plan, store)[1]}
+    elif stage == "correlate":
+        keys = {table: key for (table, scope), key in correlation_tables(plan, store).items() if scope == plan.run_id}
+    else:
+        return True
+    return all(store.receipt(f"{table}-{plan.run_id}", key) is not None for table, key in keys.items())
 
 
 def planned_already(config: Config) -> tuple[Store, Plan] | None:

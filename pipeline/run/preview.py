@@ -12,6 +12,7 @@ from pipeline.run.ingest import encode_sentences
 from pipeline.run.labelling import check_concepts
 from pipeline.run.plan_record import Capture
 from pipeline.run.planning import choose_capture, fitting_rows
+from pipeline.run.sections import check_new_sections
 from schemas.amounts import counted, human_bytes
 from schemas.config import Config
 
@@ -41,6 +42,7 @@ def preview(config: Config) -> list[str]:
     """What planning and dumping ``config`` would come to; writes nothing, and loads no weights."""
     info = describe_model(config.model, config.dump.modules)
     capture = choose_capture(config, info, describe_saes(config.dump, info))
+    check_new_sections(config, capture)
     sample = EverySentence()
     summary = scan(config.corpus, each=sample.add)
     if config.annotate is None:

@@ -19,13 +19,18 @@ from schemas.errors import ConfigError
 Arithmetic = Literal["float32", "bf16x3", "tf32"]
 
 
+def require_device(device: str) -> None:
+    """Raise :class:`ConfigError` where this machine has no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: there is no CUDA device here; leave it out, or give cpu")
+
+
 class DeviceProducts:
     """Feeds a state whose co-moments stay in a device's memory until :meth:`finish`."""
 
     def __init__(self, state: CrossMoments, device: str = "cuda", arithmetic: Arithmetic = "float32") -> None:
         """Raises :class:`ConfigError` without the device, for float64 states and for another arithmetic."""
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("device: there is no CUDA device here; leave it out, or give cpu")
+        require_device(device)
         if arithmetic not in get_args(Arithmetic) or (state.precision == "float64" and arithmetic != "float32"):
             raise ConfigError(
                 f"arithmetic must be one of {', '.join(get_args(Arithmetic))}, float32 with float64 states; "

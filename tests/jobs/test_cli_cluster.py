@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from command import Workplace, done, hashes, neuronmill
 
 
@@ -97,6 +98,38 @@ def test_wrong_requests_are_one_line(finished: Path, arguments: list[str], messa
     assert result.code == 2
     assert message in result.error
     assert hashes(finished) == before
+
+
+def test_a_dry_run_says_what_is_to_do(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    store = copy_of(finished)
+    assert "cluster to do" in done("cluster", "--store", store, "--dry-run").out
+    done("cluster", "--store", store, "--threshold", "0.3")
+    assert "cluster done; none to do" in done("cluster", "--store", store, "--threshold", "0.3", "--dry-run").out
+    assert "cluster to do" in done("cluster", "--store", store, "--linkage", "single", "--dry-run").out
+
+
+def test_run_refuses_bad_sections_before_it_dumps(workplace: Workplace, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for sections, message in (
+        ({"cluster": {"layers": [9]}}, "cluster.components, cluster.layers: nothing of the dump is left by layers 9"),
+        ({"map": {}, "cluster": {"components": ["attn"]}}, "nothing of the dump is left by components attn"),
+        ({"factors": {"layers": [9]}}, "factors.components, factors.layers: nothing of the dump is left by layers 9"),
+        ({"correlate": {"with": ["nobody"]}}, "'nobody' is neither a model of this store, which has tiny"),
+    ):
+        config = workplace.config(tmp_path / "c.yaml", store, **sections)
+        for arguments in (["--dry-run"], [], ["--dry-run"]):  # of a new store, then of one that is planned
+            result = neuronmill("run", config, *arguments)
+            assert (result.code, message in result.error) == (2, True), result.err
+        assert not (store / "activations").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("command", [["cluster"], ["correlate", "--with", "tiny"]])
+def test_a_gpu_that_is_not_there_is_a_wrong_request(
+    finished: Path, copy_of: Callable[[Path], Path], command: list[str]
+) -> None:
+    result = neuronmill(*command, "--store", copy_of(finished), "--device", "cuda")
+    assert (result.code, "there is no CUDA device here" in result.error) == (2, True)
 
 
 def test_a_store_that_is_not_dumped(planned: Path) -> None:

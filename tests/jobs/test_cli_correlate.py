@@ -117,7 +117,7 @@ def test_run_correlates_with_its_section(workplace: Workplace, finished: Path, t
     ("arguments", "message"),
     [
         ([], "nothing to correlate with"),
-        (["--with", "nobody"], "'nobody' is neither a model of store"),
+        (["--with", "nobody"], "'nobody' is neither a model of this store"),
         (["--with", "tiny", "--methods", "svca"], "correlate.methods[0]"),
         (["--with", "tiny", "--layers", "7"], "nothing of model 'tiny' is left"),
         (["--with", "tiny", "--layers", "x"], "--layers 'x'"),

@@ -414,7 +414,7 @@ def test_numbers_of_words(models: tuple[Finished, Finished], copy: Store) -> Non
     ("settings", "message"),
     [
         ({}, r"nothing to correlate with; name another model \(--with"),
-        ({"with": ["nobody"]}, r"'nobody' is neither a model of store .*, which has other, tiny, nor the path"),
+        ({"with": ["nobody"]}, r"'nobody' is neither a model of this store, which has other, tiny, nor the path"),
         ({"with": ["other", "other"]}, "'other' is named twice"),
         ({"with": ["other"], "layers": [9]}, r"nothing of model 'tiny' is left by layers 9; it has layers 1, 2"),
         ({"with": ["other"], "with_layers": [9]}, r"nothing of model 'other' is left by with_layers 9"),

@@ -111,7 +111,12 @@ LAYER_DIMENSIONS = TableSchema(
         Column("total_variance", pa.float64(), "Σλ, the sum of the neurons' variances.", nullable=True),
         Column("rank", pa.int32(), "Principal components that are more than rounding.", nullable=True),
         Column("participation_ratio", pa.float64(), "(Σλ)² / Σλ² of the eigenvalues λ.", nullable=True),
-        Column("effective_rank", pa.float64(), "exp of the entropy of λ / Σλ (Roy & Vetterli 2007).", nullable=True),
+        Column(
+            "effective_rank",
+            pa.float64(),
+            "exp of the entropy of √λ / Σ√λ, of the singular values (Roy & Vetterli 2007).",
+            nullable=True,
+        ),
         Column("n_90", pa.int32(), "Fewest principal components with 90 % of the variance.", nullable=True),
         Column("n_95", pa.int32(), "With 95 %.", nullable=True),
         Column("n_99", pa.int32(), "With 99 %.", nullable=True),

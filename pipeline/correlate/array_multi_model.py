@@ -53,7 +53,10 @@ def svcca(activations: ArrayLike, other: ArrayLike, variance_share: float = VARI
 
 
 def pwcca(activations: ArrayLike, other: ArrayLike, variance_share: float = 1.0) -> CanonicalScores:
-    """PWCCA, weighted by X's neurons, of all components; see :mod:`pipeline.correlate.canonical_correlation`."""
+    """PWCCA, weighted by X's neurons, of all components; see :mod:`pipeline.correlate.canonical_correlation`.
+
+    The weights of neurons don't say how much of a neuron is shared (see there); :func:`linreg` does.
+    """
     return pwcca_scores(_canonical(activations, other, variance_share))
 
 

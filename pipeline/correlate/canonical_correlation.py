@@ -13,6 +13,12 @@ with the neurons x_i of A; PWCCA is not symmetric. For a ranking of neurons, wit
 
 both in [0, 1]. PWCCA is the mean of its neurons' weights, each weighted by Σ_k |⟨z_k, x_i⟩|.
 
+Warning: a neuron's PWCCA weight says nothing about how much of the neuron is shared. It divides by what of the neuron
+is in the variates: with one variate it is ρ_1 for every neuron, so a neuron with r = 0.05 to it weighs 1 where ρ_1 = 1,
+and no neuron weighs less than the smallest ρ. Read the R² of :mod:`pipeline.correlate.linear_regression` or
+:mod:`pipeline.correlate.max_corr` beside it, and the weight for shuffled rows. The SVCCA weight is a share of the
+neuron's variance, but directions of unrelated models correlate too, so read it beside its null as well.
+
 Sources: Raghu et al. 2017, "SVCCA: singular vector canonical correlation analysis", NeurIPS; Morcos et al. 2018,
 "Insights on representational similarity in neural networks with canonical correlation", NeurIPS; Hotelling 1936.
 """
@@ -141,7 +147,10 @@ def svcca_scores(found: CanonicalCorrelations) -> CanonicalScores:
 
 
 def pwcca_scores(found: CanonicalCorrelations) -> CanonicalScores:
-    """PWCCA of both sides, and of each neuron alone; NaN for a neuron that none of the variates holds anything of."""
+    """PWCCA of both sides, and of each neuron alone; NaN for a neuron that none of the variates holds anything of.
+
+    A neuron's weight is not how much of it is shared: see the warning above.
+    """
     score, weights_a = _projection_weighted(found, found.loadings_a, found.spread_a)
     score_b, weights_b = _projection_weighted(found, found.loadings_b, found.spread_b)
     return CanonicalScores(score, score_b, weights_a, weights_b, _expected(found), found)

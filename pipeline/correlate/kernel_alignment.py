@@ -16,7 +16,9 @@ tr K̃L̃ = ‖XᵀY‖²_F − Σ q_i p_i, 1ᵀK̃1 = −Σ q_i, and K̃1 = −
 
     U(K, L) = [‖XᵀY‖²_F − n/(n − 2) · Σ q_i p_i + Σ q_i · Σ p_i / ((n − 1)(n − 2))] / (n(n − 3)).
 
-U does not change when a constant row is added to X or Y, so this is the estimator for any activations.
+U does not change when a constant row is added to X or Y, so this is the estimator for any activations. It is the inner
+product of K̃ and L̃ after U-centring, an orthogonal projection (Székely & Rizzo 2014, "Partial distance correlation with
+methods for dissimilarities", Annals of Statistics 42(6)), so U(K, L)² ≤ U(K, K) U(L, L) and debiased CKA is in [−1, 1].
 """
 
 from __future__ import annotations
@@ -120,11 +122,12 @@ def cka(norm_aa: float, norm_bb: float, norm_ab: float) -> float:
 
 
 def debiased_cka(norm_aa: float, norm_bb: float, norm_ab: float, rows: RowNormSums) -> float:
-    """Debiased linear CKA, about 0 for independent models and possibly negative, from squared norms of *co-moments*.
+    """Debiased linear CKA in [−1, 1], about 0 for independent models, from squared norms of *co-moments*.
 
     ``norm_aa`` = ‖Σ_AA‖²_F and so on, of sums Σ(x − mean)(y − mean) that are not divided by n; ``rows`` are of the same
     rows and, for the null, in the same order as Σ_AB. NaN for fewer than four rows and where U(K, K) or U(L, L) is not
-    above 0, as without variance. Raises :class:`UsageError` unless all three norms are finite and at least 0.
+    above 0, as without variance. What rounding puts beyond ±1 is ±1. Raises :class:`UsageError` unless all three norms
+    are finite and at least 0.
     """
     _check_norms(norm_aa, norm_bb, norm_ab)
     if rows.n_rows < LEAST_ROWS:
@@ -133,7 +136,8 @@ def debiased_cka(norm_aa: float, norm_bb: float, norm_ab: float, rows: RowNormSu
     own_b = unbiased_hsic(rows.n_rows, norm_bb, rows.bb, rows.b, rows.b)
     if not (own_a > 0 and own_b > 0):
         return float("nan")
-    return unbiased_hsic(rows.n_rows, norm_ab, rows.ab, rows.a, rows.b) / (math.sqrt(own_a) * math.sqrt(own_b))
+    found = unbiased_hsic(rows.n_rows, norm_ab, rows.ab, rows.a, rows.b) / (math.sqrt(own_a) * math.sqrt(own_b))
+    return max(-1.0, min(found, 1.0))
 
 
 def unbiased_hsic(n_rows: int, norm: float, product: float, sum_a: float, sum_b: float) -> float:

@@ -61,6 +61,30 @@ def test_both_equal_the_gram_formulas(n_rows, offset):
         assert np.isnan(linear_cka(x + offset, y - offset))
 
 
+@pytest.mark.parametrize("debiased", [True, False])
+def test_no_rounding_leads_beyond_1(debiased):
+    random = np.random.default_rng(3)
+    for _ in range(200):
+        n_rows, n_neurons = random.integers(5, 40), random.integers(2, 12)
+        x = random.standard_normal((n_rows, n_neurons)) * 10 ** random.uniform(-3, 3) + random.uniform(-9, 9)
+        rotated = x @ np.linalg.qr(random.standard_normal((n_neurons, n_neurons)))[0]
+        for other in (x, 3 * x, rotated):
+            assert 1 - 1e-9 < linear_cka(x, other, debiased=debiased) <= 1
+
+
+def test_debiased_cka_of_few_rows_is_an_inner_product_of_unit_vectors():
+    random = np.random.default_rng(4)
+    values = []
+    for _ in range(2000):
+        n_rows, n_neurons = random.integers(4, 7), random.integers(1, 6)
+        x, y = (random.standard_normal((n_rows, n_neurons)) ** 3 for _ in range(2))
+        own_x, own_y, both = (brute_unbiased_hsic(a, b) for a, b in ((x, x), (y, y), (x, y)))
+        assert both**2 <= own_x * own_y * (1 + 1e-6) + 1e-12
+        values.append(linear_cka(x, y))
+    assert -1 <= np.nanmin(values) < -0.9
+    assert 0.9 < np.nanmax(values) <= 1
+
+
 def test_the_unbiased_estimator_does_not_depend_on_centring():
     x, y = pair(40)
     shift_x, shift_y = np.linspace(-3, 5, 7), np.linspace(2, -4, 11)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from markdown_pages import ROOT, blocks
 
@@ -28,3 +30,16 @@ def test_clusters_as_documented(capsys):
     x = np.random.default_rng(0).normal(size=(300, 3))
     exec(snippet, {"X": np.column_stack([x, -x[:, 0]])})
     assert capsys.readouterr().out == "".join(f"{t} 3 [0 1 2]\n" for t in (0.1, 0.3, 0.5))
+
+
+def test_models_on_arrays_as_documented(capsys):
+    snippet = next(block for block in blocks(ROOT / "docs" / "researcher.md", "python") if "import linear_cka" in block)
+    values = np.random.default_rng(0).normal(size=(4096, 4))
+    z = np.linalg.qr(values - values.mean(axis=0))[0]  # four neurons that have nothing in common
+    exec(snippet, {"X": z[:, :3], "Y": np.column_stack([z[:, 1], -z[:, 0], z[:, 2] + z[:, 3]])})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Y [1.   1.   0.71] [1.  1.  0.5] [1.   1.   0.71]"
+    assert lines[1].startswith("Y 0.9 0.9 0.")
+    null = [float(figure) for line in lines[2:] for figure in re.findall(r"-?[\d.]+", line)]
+    assert len(null) == 12
+    assert max(null) < 0.1

@@ -147,11 +147,12 @@ def _dimensions(rng: np.random.Generator) -> Rows:
     rows = []
     for (component, layer), found in _layers():
         share = np.sort(rng.dirichlet(np.full(len(found), 0.4)))[::-1]
+        sizes = np.sqrt(share) / np.sqrt(share).sum()
         n_90, n_95, n_99 = (int(np.searchsorted(np.cumsum(share), s) + 1) for s in (0.9, 0.95, 0.99))
         rows.append(
             {"run_id": RUN, "model": "minilm-l6", "component": component, "layer": layer, "n_neurons": len(found),
              "n_rows": 80_000, "participation_ratio": float(1 / (share**2).sum()),
-             "effective_rank": float(np.exp(-(share * np.log(share)).sum())), "n_90": n_90, "n_95": n_95, "n_99": n_99}
+             "effective_rank": float(np.exp(-(sizes * np.log(sizes)).sum())), "n_90": n_90, "n_95": n_95, "n_99": n_99}
         )  # fmt: skip
     undefined = ("participation_ratio", "effective_rank", "n_90", "n_95", "n_99")
     rows[-1] |= dict.fromkeys(undefined)

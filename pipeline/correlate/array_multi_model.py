@@ -2,7 +2,7 @@
 
 Every function takes float arrays (T, N), or (T,) for one neuron, and works in float64 on centred values, so a mean far
 from 0 costs no digits. :class:`UsageError` when shapes do not fit, :class:`ActivationError` for NaN and infinity. What
-could be chance says the same function with the rows of Y out of order: ``Y[shuffled_blocks(len(Y), block, seed)]``.
+could be chance says the same function with the rows of Y out of order: ``shuffled(Y)``.
 """
 
 from __future__ import annotations

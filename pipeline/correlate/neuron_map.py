@@ -73,8 +73,8 @@ def neuron_map(
     neurons that are not constant, for k-means without ``k``, for HDBSCAN with it, for more clusters than different
     neurons, and where umap-learn is not installed.
     """
+    _check(k, method, space, seed, n_neighbors, min_cluster_size)
     umap = _umap()
-    _check(k, method, n_neighbors, min_cluster_size)
     with threadpool_limits(1):  # sums in one order
         reduced = profile_components(profiles, seed=seed, signed=signed)
         n = len(reduced.neurons)
@@ -90,12 +90,15 @@ def neuron_map(
     return NeuronMap(coordinates, cluster, neighbors, reduced.values.shape[1])
 
 
-def _check(k: int | None, method: str, n_neighbors: int, min_cluster_size: int) -> None:
+def _check(k: int | None, method: str, space: str, seed: int, n_neighbors: int, min_cluster_size: int) -> None:
     if method not in ("kmeans", "hdbscan"):
         raise UsageError(f"method must be `kmeans` or `hdbscan`, got {method!r}")
+    if space not in ("embedding", "profile"):
+        raise UsageError(f"space must be `embedding` or `profile`, got {space!r}")
     if (k is None) == (method == "kmeans"):
         raise UsageError("k is the number of clusters of k-means: give it there, and not for hdbscan")
-    for name, value, least in (("k", k, 1), ("n_neighbors", n_neighbors, 2), ("min_cluster_size", min_cluster_size, 2)):
+    neighbors, size = ("n_neighbors", n_neighbors, 2), ("min_cluster_size", min_cluster_size, 2)
+    for name, value, least in (("k", k, 1), ("seed", seed, 0), neighbors, size):
         if value is not None and value < least:
             raise UsageError(f"{name} must be at least {least}, got {value}")
 

@@ -56,8 +56,9 @@ class PcaSpectrum:
 
         Gao et al. 2017, "A theory of multineuronal dimensionality, dynamics and measurement".
         """
-        squares = float(np.square(self.share).sum())
-        return 1.0 / squares
+        if not self.total > 0:
+            return float("nan")
+        return 1.0 / float(np.square(self.share).sum())
 
     @property
     def effective_rank(self) -> float:

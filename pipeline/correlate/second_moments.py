@@ -85,21 +85,59 @@ def correlations(ab: ArrayLike, m2_a: ArrayLike, m2_b: ArrayLike) -> Floats:
     return np.clip(r, -1, 1, out=r)
 
 
-def centred_columns(activations: Any, name: str) -> Floats:
-    """Activations (T, N), or (T,) for one neuron, as float64 (T, N) less the mean of each column.
+def finite_rows(activations: Any, name: str) -> Floats:
+    """Activations (T, N), or (T,) for one neuron, as float64 (T, N).
 
-    The first row is taken off before the mean: constant neurons are exactly 0, and a large mean costs no digits. Raises
-    :class:`UsageError` for another shape or no rows, :class:`ActivationError` for NaN and infinity.
+    Raises :class:`UsageError` for what are no numbers, another shape or no rows, :class:`ActivationError` for NaN and
+    infinity.
     """
-    matrix = np.asarray(activations, np.float64)
-    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
-    if matrix.ndim != 2 or len(matrix) == 0:
-        raise UsageError(f"{name} must be (T, N) or (T,) with at least one row, not of shape {matrix.shape}")
+    matrix = number_rows(activations, name)
     bad = np.argwhere(~np.isfinite(matrix))
     if len(bad):
         row, neuron = bad[0]
         raise ActivationError(
             f"{name} must be finite; row {row}, neuron {neuron}: {matrix[row, neuron]}; drop or repair it"
         )
+    return matrix
+
+
+def number_rows(values: Any, name: str) -> Floats:
+    """Values (T, N), or (T,) for one column, as float64 (T, N); NaN and infinity are let through.
+
+    Raises :class:`UsageError` for what are no numbers, another shape or no rows.
+    """
+    matrix = float_array(values, name)
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or len(matrix) == 0:
+        raise UsageError(f"{name} must be (T, N) or (T,) with at least one row, not of shape {matrix.shape}")
+    return matrix
+
+
+def refuse_overflow(values: Floats, name: str) -> None:
+    """Raise :class:`ActivationError` where Σ x² of ``values`` (T, N), finite, is beyond float64."""
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.einsum("ti,ti->", values, values)):
+            largest = np.abs(values).max()
+            raise ActivationError(f"{name} reach {largest:.6g}, and their squares overflow float64; divide them first")
+
+
+def float_array(values: Any, name: str) -> Floats:
+    """``values`` as a float64 array of any shape; :class:`UsageError` for what are no numbers, complex ones too."""
+    try:
+        found = np.asarray(values)
+        if not np.iscomplexobj(found):
+            return np.asarray(found, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} must be an array of numbers: {error}") from error
+    raise UsageError(f"{name} must be an array of real numbers, not of {found.dtype}")
+
+
+def centred_columns(activations: Any, name: str) -> Floats:
+    """Activations (T, N), or (T,) for one neuron, as float64 (T, N) less the mean of each column.
+
+    The first row is taken off before the mean: constant neurons are exactly 0, and a large mean costs no digits. Errors
+    as :func:`finite_rows`.
+    """
+    matrix = finite_rows(activations, name)
     shifted = matrix - matrix[0]
     return np.asarray(shifted - shifted.mean(axis=0), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,3 +25,11 @@ class Tile:
     def is_diagonal(self) -> bool:
         """Whether it is of one block with itself."""
         return self.rows == self.columns
+
+
+def fill_matrix(matrix: NDArray[Any], tiles: Iterable[Tile]) -> None:
+    """Write ``tiles`` and their mirror images into a symmetric ``matrix`` (N, N), in its dtype."""
+    for tile in tiles:
+        rows, columns = slice(tile.rows.start, tile.rows.stop), slice(tile.columns.start, tile.columns.stop)
+        matrix[rows, columns] = tile.values
+        matrix[columns, rows] = tile.values.T

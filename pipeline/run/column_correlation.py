@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.correlate.column_moments import ColumnMoments
 from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.comparison_tables import masked, median
 from pipeline.run.fold import NeuronTask, ShardCache, fold_tasks, kernel_threads, neuron_tasks
@@ -19,7 +21,6 @@ from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Progress
 from pipeline.run.word_numbers import check_names, find_numbers, load_numbers, numbers_stage
 from pipeline.run.work import Executor
-from pipeline.stats.cross_moments import CrossMoments
 from pipeline.store.paths import state_file
 from pipeline.store.store import Store
 from schemas.amounts import counted
@@ -62,31 +63,26 @@ class ColumnWorker:
     def process(self, task: NeuronTask, attempt: int) -> dict[str, Any]:
         """Write r and null r (K, n) of the task's neurons, and the rows of each column."""
         job = self.job
-        states = [CrossMoments.empty(len(task.neurons), 2, "float64") for _ in range(job.n_columns)]
+        state = ColumnMoments.empty(len(task.neurons), job.n_columns)
         for shard in job.member.plan.shards:
             stored = self.reader.stored(task, [(shard, None)])
             values = stored.take(np.arange(stored.n_units))
-            for state, column in zip(states, self.numbers[shard], strict=True):
-                rows = np.flatnonzero(~np.isnan(column))
-                if len(rows):
-                    numbers = column[rows]
-                    both = np.stack([numbers, numbers[null_order(len(rows), job.null, shard)]])
-                    state.update(values if len(rows) == len(column) else values[:, rows], both, self.threads)
-        r = np.stack([state.correlations() for state in states])
+            state.update(values, self.numbers[shard], partial(null_order, seed=job.null, shard=shard), self.threads)
+        found = state.finalize()
         arrays: dict[str, npt.NDArray[np.generic]] = {
-            "r": r[:, :, 0],
-            "null_r": r[:, :, 1],
-            "n_rows": np.array([state.n_rows for state in states], np.int64),
+            "r": found.r,
+            "null_r": found.null_r,
+            "n_rows": found.n_rows,
         }
         with self.store.staging() as staging:
             path = state_file(job.member.plan.run_id, f"{job.stage}/{task.key}.npz")
             save_arrays(staging.path(path), arrays)
             self.store.commit(staging, job.stage, task.key, {"attempt": attempt})
-        return {"n_rows": sum(state.n_rows for state in states)}
+        return {"n_rows": int(found.n_rows.sum())}
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnCorrelations:
+class ColumnTable:
     """r and null r (K, N) of K columns and N neurons, in the order of the plan's layers."""
 
     plan: Plan
@@ -162,7 +158,7 @@ def _stages(
     return (numbers, f"columns-{plan.run_id}-{digest}"), key
 
 
-def compute_columns(plan: Plan, store: Store, executor: Executor, progress: Progress) -> ColumnCorrelations:
+def compute_columns(plan: Plan, store: Store, executor: Executor, progress: Progress) -> ColumnTable:
     """Fold what is not there yet. Raises :class:`ConfigError` for a column that is not there or holds no numbers."""
     settings = plan.config.correlate or CorrelateConfig()
     member = Member.of_words(store, plan)
@@ -179,7 +175,7 @@ def compute_columns(plan: Plan, store: Store, executor: Executor, progress: Prog
     units = MemberReader(member).units
     n_units = sum(len(units[shard].rows) for shard in plan.shards)
     progress.finish(f"{counted(r.shape[1], 'neuron')} × {counted(len(r), 'column')}")
-    return ColumnCorrelations(plan, key, settings.columns, tuple(tasks), r, null_r, parts[0]["n_rows"], n_units)
+    return ColumnTable(plan, key, settings.columns, tuple(tasks), r, null_r, parts[0]["n_rows"], n_units)
 
 
 def _tasks(plan: Plan, settings: CorrelateConfig) -> list[NeuronTask]:

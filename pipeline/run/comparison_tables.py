@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from pipeline.correlate.best_partners import BestPartners
 from pipeline.correlate.max_corr import ModelPartners, max_corr, min_corr
+from pipeline.correlate.shuffled_blocks import NULL_ROWS
 from pipeline.run.layer_pairs import SHARES, Arrays
 from pipeline.run.model_comparison import ModelComparison
-from pipeline.run.moment_tiles import NULL_ROWS, MomentTiles
+from pipeline.run.moment_tiles import MomentTiles
 from pipeline.store.parquet import concat_columns, dictionary_column, text_column
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.run.alignment import align
-from pipeline.run.column_correlation import ColumnCorrelations, check_columns, columns_stage, compute_columns
+from pipeline.run.column_correlation import ColumnTable, check_columns, columns_stage, compute_columns
 from pipeline.run.comparison_summary import summarise_comparison
 from pipeline.run.comparison_tables import ComparisonResults, ranking_columns, similarity_columns
 from pipeline.run.fold import require_dump
@@ -187,7 +187,7 @@ def _write_comparison(results: ComparisonResults) -> None:
     write_run_tables(store, plan, {place: columns[place[0]] for place in scopes}, comparison.key)
 
 
-def _write_columns(plan: Plan, store: Store, found: ColumnCorrelations) -> None:
+def _write_columns(plan: Plan, store: Store, found: ColumnTable) -> None:
     write_run_tables(store, plan, {(COLUMN_TABLE, plan.run_id): found.columns}, found.key)
 
 

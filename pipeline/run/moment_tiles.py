@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.correlate.shuffled_blocks import shuffled_blocks
+from pipeline.correlate.shuffled_blocks import null_rows
 from pipeline.run.alignment import Alignment
 from pipeline.run.array_file import open_arrays, save_arrays
 from pipeline.run.fold import fold_tasks, kernel_threads
@@ -41,8 +41,6 @@ MAX_BLOCK = 3072
 #: Bytes of the rows that a worker reads for a tile, as they are stored and in pieces: less makes smaller tiles, which
 #: read the store more often.
 ROWS_BYTES = 3 * 2**29
-#: Rows that stay together when the null shuffles them, about a sentence.
-NULL_ROWS = 32
 
 #: Device and arithmetic of products.
 Place = tuple[Literal["cpu", "cuda"], Literal["float32", "bf16x3", "tf32"]]
@@ -174,8 +172,7 @@ class TileWorker:
 
 def null_order(n_rows: int, seed: int | None, shard: ShardPlan) -> npt.NDArray[np.int64]:
     """The rows of a shard as the null takes them; two blocks at least, so that none stays."""
-    block = max(1, min(NULL_ROWS, n_rows // 2))
-    return shuffled_blocks(n_rows, block, np.random.default_rng([seed or 0, shard.shard]))
+    return null_rows(n_rows, np.random.default_rng([seed or 0, shard.shard]))
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.correlate.neuron_map import NeuronMap, neuron_map
+from pipeline.correlate.tile import fill_matrix
 from pipeline.run.correlation_source import correlation_tiles
 from pipeline.run.fold import require_dump
 from pipeline.run.moment_tiles import MomentTiles, fold_tiles
@@ -72,10 +73,7 @@ def correlation_matrix(tiles: MomentTiles) -> Iterator[npt.NDArray[np.float32]]:
     n = tiles.axis.n_neurons
     with tempfile.TemporaryDirectory(prefix="neuronmill-map-") as folder:
         matrix = np.memmap(Path(folder) / "r", np.float32, "w+", shape=(n, n))
-        for tile in correlation_tiles(tiles):
-            rows, columns = slice(tile.rows.start, tile.rows.stop), slice(tile.columns.start, tile.columns.stop)
-            matrix[rows, columns] = tile.values
-            matrix[columns, rows] = tile.values.T
+        fill_matrix(matrix, correlation_tiles(tiles))
         yield matrix
 
 

@@ -1,4 +1,4 @@
-"""Clusters of plain arrays."""
+"""Clusters and redundancy of plain arrays, and maps as far as they need no UMAP: see test_run_map.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clustering_oracle import SWEEP, noisy_groups, scipy_labels
 
-from pipeline.correlate import correlation_clusters
+from pipeline.correlate import LayerIndex, correlation_clusters, correlation_map, layer_redundancy
 from pipeline.correlate.array_clusters import product_tiles
 from schemas.errors import ActivationError, UsageError
 
@@ -63,6 +63,7 @@ def test_few_rows_and_few_neurons():
         (np.zeros((4, 0)), []),
     ):
         assert correlation_clusters(values, 0.3).clusters[0].labels.tolist() == expected
+    assert correlation_clusters(np.zeros((0, 3)), 1.0).clusters[0].labels.tolist() == [0, 1, 2]  # r is undefined, not 0
 
 
 def test_what_is_no_input_is_refused():
@@ -78,3 +79,61 @@ def test_what_is_no_input_is_refused():
         correlation_clusters(np.ones(3))
     with pytest.raises(ActivationError, match="row 1, neuron 0: inf"):
         correlation_clusters(np.array([[0.0], [np.inf]]))
+    with pytest.raises(UsageError, match="activations must be an array of numbers"):
+        correlation_clusters([["a", "b"]])
+
+
+@pytest.mark.parametrize(("linkage", "signed"), [("average", False), ("complete", True)])
+def test_redundancy_is_counted_in_the_clusters_of_scipy(linkage, signed):
+    values, layers = grouped_activations(300, 60, 2), np.random.default_rng(3).integers(4, 7, 60)
+    r = np.corrcoef(values.T)
+    across = [len(set(labels)) for labels in scipy_labels(r, SWEEP, linkage, signed=signed)]
+    within = np.zeros((len(SWEEP), 3), int)
+    for place, layer in enumerate((4, 5, 6)):
+        inside = layers == layer
+        own = scipy_labels(r[np.ix_(inside, inside)], SWEEP, linkage, signed=signed)
+        within[:, place] = [len(set(labels)) for labels in own]
+    index = LayerIndex.of(["mlp"] * 60, layers)
+    for found in (
+        layer_redundancy(values, layers, SWEEP, linkage, signed=signed),
+        layer_redundancy(None, index, SWEEP, linkage, r=r, signed=signed),
+    ):
+        assert found.n_neurons.tolist() == np.bincount(layers)[4:].tolist()
+        np.testing.assert_array_equal(found.n_clusters, across)
+        np.testing.assert_array_equal(found.n_clusters_per_layer, within)
+        np.testing.assert_allclose(found.share, 1 - np.array(across) / 60)
+        np.testing.assert_allclose(found.share_within_layers, 1 - within.sum(axis=1) / 60)
+
+
+def test_redundancy_of_copies_constants_and_nothing():
+    values = np.random.default_rng(0).standard_normal((50, 3))
+    values = np.column_stack([values, -values[:, 0], np.ones(50), np.ones(50)])
+    found = layer_redundancy(values, [0, 0, 1, 1, 1, 1], 0.1)
+    assert (found.n_clusters.tolist(), found.n_clusters_per_layer.tolist()) == ([5], [[2, 4]])
+    assert np.isnan(layer_redundancy(np.zeros((5, 0)), np.zeros(0, int)).share).all()
+    assert layer_redundancy(values[:, :1], [3]).share.tolist() == [0]
+    for layers in ([0, 1], np.zeros(6), LayerIndex.of(["mlp"], [1]), None):
+        with pytest.raises(UsageError, match=r"6 (components|whole numbers)"):
+            layer_redundancy(values, layers)
+    with pytest.raises(UsageError, match="not both and not neither"):
+        layer_redundancy(None, [0])
+    values[3, 2] = np.nan
+    with pytest.raises(ActivationError, match="row 3, neuron 2: nan"):
+        layer_redundancy(values, [0, 0, 1, 1, 1, 1])
+
+
+def test_a_map_of_what_has_none_is_refused():
+    values = grouped_activations(50, 12, 0)
+    for arguments, said in (
+        ({"activations": values}, "k is the number of clusters of k-means"),
+        ({"activations": values, "k": 2, "r": np.eye(2)}, "not both and not neither"),
+        ({"activations": values, "k": 2, "seed": -1}, "seed must be at least 0, got -1"),
+        ({"activations": values, "k": 2, "space": "plane"}, "space must be `embedding` or `profile`, got 'plane'"),
+        ({"r": 2 * np.eye(6), "k": 1}, r"correlations must be in \[−1, 1\]"),
+        ({"r": np.ones((6, 7)), "k": 1}, "r must be \\(neurons, neurons\\)"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            correlation_map(**arguments)
+    values[7, 5] = np.inf
+    with pytest.raises(ActivationError, match="row 7, neuron 5: inf"):
+        correlation_map(values, 2)

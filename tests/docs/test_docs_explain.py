@@ -1,4 +1,4 @@
-"""The researcher's notebook snippets on explanations and clusters run as they are written."""
+"""The researcher's notebook snippets on explanations, clusters and correlations run as they are written."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ def test_models_on_arrays_as_documented(capsys):
     null = [float(figure) for line in lines[2:] for figure in re.findall(r"-?[\d.]+", line)]
     assert len(null) == 12
     assert max(null) < 0.1
+
+
+def test_further_figures_as_documented(capsys):
+    """That of the map takes UMAP, and runs with its tests."""
+    snippet = next(block for block in blocks(ROOT / "docs" / "researcher.md", "python") if "layer_redundancy" in block)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 5))
+    x = np.column_stack([x, -x[:, 0]])
+    inputs = {"X": x, "layers": [1, 1, 1, 2, 2, 2], "numbers": x[:, :2], "Y": x @ rng.normal(size=(6, 6))}
+    exec(snippet, inputs)
+    np.testing.assert_allclose(inputs["curve"].share, [1 / 6, 1 / 6])
+    assert inputs["factors"].values.shape == (300, 4)
+    assert inputs["spectrum"].rank == 5
+    np.testing.assert_allclose(inputs["columns"].r[0, [0, 5]], [1, -1])
+    of_array, of_model = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert float(of_array[-2]) > 5 * float(of_array[-1])
+    assert float(of_model[0]) > 3 * float(of_model[1])

@@ -18,6 +18,7 @@ from scipy.spatial.distance import squareform
 from sklearn.decomposition import PCA
 from tiny_run import Finished, tables
 
+from pipeline.correlate import LayerIndex, layer_redundancy, principal_spectrum
 from pipeline.run import cluster_tables, moment_tiles, neuron_clusters
 from pipeline.run.live_stages import live_stages
 from pipeline.run.local_executor import LocalExecutor
@@ -222,6 +223,9 @@ def test_redundancy_is_that_of_layers_and_of_all(store: Store) -> None:
         np.testing.assert_allclose(own["share"], 1 - own["n_clusters"] / own["n_neurons"])
         assert own["n_neurons"].tolist() == [72, 72, 24, 24, 24]
     assert found.loc[found["scope"] != "layer", ["component", "layer"]].isna().all(axis=None)
+    of_array = layer_redundancy(None, LayerIndex.of(neurons["component"].tolist(), neurons["layer"]), THRESHOLDS, r=r)
+    for scope, share in (("all", of_array.share), ("layers", of_array.share_within_layers)):
+        np.testing.assert_array_equal(found.loc[found["scope"] == scope, "share"], share)
 
 
 def test_spans_and_shared_clusters_follow_from_the_members(store: Store) -> None:
@@ -289,9 +293,16 @@ def test_spectra_are_those_of_a_pca(store: Store, precision: str) -> None:
         variances = model.explained_variance_ * (N_ROWS - 1) / N_ROWS
         tolerance = 1e-6 if precision == "float32" else 1e-12
         np.testing.assert_allclose(own["eigenvalue"], variances, rtol=tolerance, atol=tolerance * variances[0])
+        of_array = principal_spectrum(values)
+        np.testing.assert_allclose(
+            own["eigenvalue"], of_array.eigenvalues, rtol=tolerance, atol=tolerance * variances[0]
+        )
         np.testing.assert_allclose(own["cumulative"], np.cumsum(model.explained_variance_ratio_), atol=tolerance)
         (row,) = dimensions[(dimensions["component"] == component) & (dimensions["layer"] == layer)].to_dict("records")
         assert (row["n_neurons"], row["n_rows"], row["rank"]) == (WIDTH, N_ROWS, WIDTH - 3)
+        assert row["rank"] == of_array.rank
+        assert row["participation_ratio"] == pytest.approx(of_array.participation_ratio)
+        assert row["effective_rank"] == pytest.approx(of_array.effective_rank)
         assert row["total_variance"] == pytest.approx(values.var(axis=0).sum())
         for level in (90, 95, 99):
             assert row[f"n_{level}"] == np.argmax(np.cumsum(model.explained_variance_ratio_) >= level / 100) + 1

@@ -19,7 +19,8 @@ from import_case import Case, make_case, run_import
 from tiny_models import save_model
 from tiny_run import Finished, Inputs, plan_only, tables, write_corpus
 
-from pipeline.correlate.array_multi_model import pwcca, svcca
+from pipeline.correlate import column_correlations, maxcorr, pwcca, svcca
+from pipeline.correlate import shuffled as array_null
 from pipeline.run.alignment import align
 from pipeline.run.analyses import analyses
 from pipeline.run.dump import dump
@@ -195,6 +196,7 @@ def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished]
         params = json.loads(found[method][neurons[0]]["params"])
         assert params["null_median"] == pytest.approx(np.median(np.abs(null).max(axis=1)), abs=1e-9)
         assert params["null_max"] == pytest.approx(np.abs(null).max(), abs=1e-9)
+        assert params["null_max"] == pytest.approx(maxcorr(all_x, [all_y[order]]).abs_r.max(), abs=1e-9)
     expected = r2(all_x, all_y)
     scores = [found["linreg"][neuron]["score"] for neuron in neurons]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -231,6 +233,11 @@ def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished]
             assert (model, weights[component, int(layer)][number]) == ("other", pytest.approx(best[number], abs=1e-6))
     measures = Counter(row["measure"] for row in rows(copy, "SELECT measure FROM layer_similarity"))
     assert measures == dict.fromkeys(("maxcorr", "linreg", "svcca", "pwcca", "cka", "cka_debiased"), len(x) * len(y))
+
+
+def test_the_null_of_arrays_is_that_of_a_shard(models: tuple[Finished, Finished]) -> None:
+    for n in (2, 5, 64, 700):
+        np.testing.assert_array_equal(array_null(np.arange(n), 3), null_order(n, 3, models[0].plan.shards[0]))
 
 
 def test_a_model_beside_itself_is_the_same_neuron_for_neuron(copy: Store) -> None:
@@ -393,6 +400,10 @@ def test_numbers_of_words(models: tuple[Finished, Finished], copy: Store) -> Non
     found = rows(copy, "SELECT * FROM column_correlations")
     assert len(found) == 4 * sum(m.shape[1] for m in x.values())
     n_missing = 0
+    of_arrays = column_correlations(np.concatenate(list(x.values()), axis=1), np.column_stack(list(numbers.values())))
+    ordered = rows(copy, "SELECT r FROM column_correlations ORDER BY word_column, component DESC, layer, neuron")
+    by_name = np.argsort(list(numbers))
+    np.testing.assert_allclose([row["r"] for row in ordered], of_arrays.r[by_name].ravel(), atol=1e-9)
     for name, column in numbers.items():
         given = ~np.isnan(column)
         n_missing += int((~given).sum())

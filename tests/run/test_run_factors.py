@@ -13,6 +13,7 @@ from damage import unlink
 from sklearn.decomposition import NMF
 from tiny_run import Finished, Silent, checksums, plan_only, tables
 
+from pipeline.correlate import nmf
 from pipeline.run.compact import compact
 from pipeline.run.dump import dump
 from pipeline.run.factors import factors, factors_stage, show_factors
@@ -85,9 +86,12 @@ def test_the_tables_say_what_the_activations_do(copy):
             weights, rows = np.zeros((K, n_neurons)), np.zeros((n_rows, K))
             for factor, neuron, weight in read.rows(f"SELECT factor, neuron, weight FROM factor_neurons {where}"):
                 weights[factor, neuron] = weight
+            own = nmf(values, K, passes=20)
+            np.testing.assert_array_equal(own.weights, weights)
             place = {row: number for number, row in enumerate(row_ids.tolist())}
             for factor, row, value in read.rows(f"SELECT factor, row_id, value FROM factor_rows {where}"):
                 rows[place[row], factor] = value
+            np.testing.assert_array_equal(own.values, rows)
             np.testing.assert_allclose(np.linalg.norm(weights, axis=1), 1)
             lost, whole = np.square(positive - rows @ weights).sum(), np.square(positive).sum()
             model = NMF(K, init="nndsvda", max_iter=2000, tol=1e-6).fit(positive)
@@ -209,7 +213,7 @@ def test_factors_of_earlier_settings_are_superseded_and_shown_again(copy):
 def test_what_is_refused(copy, inputs, tmp_path):
     with pytest.raises(ConfigError, match=r"factors.k is 99, and mlp:1 has \d+ neurons; lower it"):
         run_factors(with_factors(copy, k=99))
-    with pytest.raises(ConfigError, match=r"nothing of the dump is left by them; it has layers 1, 2 of resid, mlp"):
+    with pytest.raises(ConfigError, match=r"nothing of the dump is left by layers 7; it has layers 1, 2 of resid, mlp"):
         run_factors(with_factors(copy, layers=[7]))
     planned = plan_only(inputs.config(tmp_path / "planned"))
     with pytest.raises(IncompleteError, match="not dumped yet"):

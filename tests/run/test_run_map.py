@@ -11,6 +11,7 @@ from import_case import make_case, run_import
 from sklearn.metrics import adjusted_rand_score
 from tiny_run import tables
 
+from pipeline.correlate import correlation_map
 from pipeline.run import neuron_mapping
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.moment_tiles import TileWorker
@@ -18,7 +19,7 @@ from pipeline.run.neuron_mapping import map_neurons
 from pipeline.run.plan_record import Plan
 from pipeline.run.progress import Silent
 from pipeline.store.store import Store
-from schemas.analysis_config import MapConfig
+from schemas.analysis_config import ClusterConfig, MapConfig
 from schemas.errors import UsageError
 
 #: Planted group of each neuron; the last one is constant.
@@ -56,6 +57,42 @@ def test_planted_groups_are_found_and_a_constant_neuron_is_nowhere(
     assert rows[-1][1:4] == (None, None, None)
     assert adjusted_rand_score(PLANTED, [row[3] for row in rows[:-1]]) == 1
     assert all(np.isfinite(row[1:3]).all() for row in rows[:-1])
+
+
+@pytest.mark.parametrize("settings", [{"seed": 1}, {"signed": True, "space": "profile"}])
+def test_the_map_of_an_array_is_that_of_the_store(imported: tuple[Store, Plan], settings: dict[str, object]) -> None:
+    store, plan = imported
+    exact = plan.with_config(plan.config.model_copy(update={"cluster": ClusterConfig(precision="float64")}))
+    rows = mapped(store, exact, groups=3, **settings)
+    with tables(store) as read:
+        _, values = read.activations("mlp", 3, "mine")
+    found = correlation_map(values, 3, **settings)
+    np.testing.assert_array_equal(found.coordinates[:-1], [row[1:3] for row in rows[:-1]])
+    assert np.isnan(found.coordinates[-1]).all()
+    assert found.cluster.tolist() == [row[3] for row in rows[:-1]] + [-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.corrcoef(values.T)
+    r[-1], r[:, -1] = np.nan, np.nan
+    assert adjusted_rand_score(PLANTED, correlation_map(r=r, k=3, **settings).cluster[:-1]) >= (
+        not settings.get("signed")
+    )
+
+
+def test_the_map_of_an_array_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "researcher.md").read_text(encoding="utf-8")
+    (snippet,) = (block for block in page.split("```")[1::2] if "import correlation_map" in block)
+    base = np.random.default_rng(0).normal(size=(200, 3))
+    exec(
+        snippet.removeprefix("python\n"),
+        {"X": np.repeat(base, 6, axis=1) + np.random.default_rng(1).normal(size=(200, 18))},
+    )
+    assert capsys.readouterr().out == "(18, 2) 3\n"
+
+
+def test_an_array_of_too_few_neurons_that_vary_has_no_map() -> None:
+    for values, n in ((np.eye(9)[:, :1], 1), (np.empty((0, 9)), 0), (np.ones((4, 9)), 0)):
+        with pytest.raises(UsageError, match=f"at least 5 neurons that are not constant, got {n}"):
+            correlation_map(values, 1)
 
 
 def test_a_map_is_made_once_and_of_the_same_tiles(

@@ -301,6 +301,7 @@ def test_sentences_have_no_words_to_align(finished: Finished, inputs: Inputs, tm
 def test_tiles_of_a_gpu_are_of_a_stage_of_their_own(copy: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on the processor by torch where there is no GPU: the same co-moments to rounding."""
     if not torch.cuda.is_available():
+        monkeypatch.setattr(device_products, "require_device", lambda _: None)
         monkeypatch.setattr(device_products, "DeviceProducts", lambda state, _, how: DeviceProducts(state, "cpu", how))
     here = folded_alone(copy, precision="float32")
     for arithmetic, error in (("float32", 1e-6), ("bf16x3", 2.0**-15), ("tf32", 2.0**-10)):

@@ -29,6 +29,7 @@ A constant neuron is alone.
 \b
 Tables, in place of those of other settings:
   clusters           every neuron's cluster at every threshold, and who represents it
+  cluster_pairs      the correlations of all pairs among the first members of the largest clusters
   redundancy         how many neurons could go if one of each cluster stayed: of all, layer by layer
   cluster_spans      how many clusters lie within so many adjacent layers
   shared_clusters    how many clusters two layers share

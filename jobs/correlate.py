@@ -50,7 +50,8 @@ ranking by concepts.
 With numbers of words (--column), the table `column_correlations`: length (characters), position (in the sentence,
 from 0), frequency (ln of the occurrences of the form in the corpus), or any label layer of numbers.
 
-Beside every figure stands its null: the same with the other model's rows (or the numbers) shuffled in blocks of 32.
+Beside every figure stands its null: the same with the other model's rows (or the numbers) shuffled in blocks of 32;
+that of every neuron's score is in `match_nulls`.
 """
 
 

@@ -31,6 +31,21 @@ CLUSTERS = TableSchema(
     ),
 )
 
+CLUSTER_PAIRS = TableSchema(
+    "cluster_pairs",
+    "two neurons of the largest clusters at one threshold, whatever their correlation, once: all pairs among the first "
+    "members (the representative, then those most like the rest, 50 at most) of the first of the 40 largest clusters "
+    "that have 200 neurons together",
+    (
+        *NEURON_KEY,
+        *_CLUSTERING,
+        Column("other_component", pa.string(), "Component of the other neuron."),
+        Column("other_layer", pa.int32(), "Layer of the other neuron."),
+        Column("other_neuron", pa.int32(), "Index of the other neuron."),
+        Column("r", pa.float64(), "Pearson's r."),
+    ),
+)
+
 CORRELATION_EDGES = TableSchema(
     "correlation_edges",
     "two neurons of a model whose activations are correlated at least as much as was asked for, once",
@@ -147,6 +162,23 @@ LAYER_SIMILARITY = TableSchema(
     ),
 )
 
+MATCH_NULLS = TableSchema(
+    "match_nulls",
+    "the null of one neuron's score across models. Its line in `rankings` has the same run_id, model, component, "
+    "layer, neuron, method and params",
+    (
+        *NEURON_KEY,
+        Column("method", pa.string(), "`maxcorr mincorr linreg svcca pwcca`."),
+        Column("params", pa.string(), "As in `rankings`."),
+        Column(
+            "null_score",
+            pa.float64(),
+            "The score with the partners' rows shuffled in blocks; null where undefined.",
+            nullable=True,
+        ),
+    ),
+)
+
 COLUMN_CORRELATIONS = TableSchema(
     "column_correlations",
     "one neuron's correlation with a number that every word has",
@@ -175,6 +207,7 @@ NEURON_MAP = TableSchema(
 
 CORRELATION_TABLES = (
     CLUSTERS,
+    CLUSTER_PAIRS,
     CORRELATION_EDGES,
     REDUNDANCY,
     CLUSTER_SPANS,
@@ -182,6 +215,7 @@ CORRELATION_TABLES = (
     PCA_SPECTRUM,
     LAYER_DIMENSIONS,
     LAYER_SIMILARITY,
+    MATCH_NULLS,
     COLUMN_CORRELATIONS,
     NEURON_MAP,
 )

@@ -15,9 +15,6 @@ from pipeline.report.redundancy_curves import Linkage
 
 #: Rows of the table of clusters.
 N_CLUSTERS = 40
-#: Neurons on the map, and of one cluster on the map.
-N_NEURONS = 200
-N_MEMBERS = 50
 #: Threshold that is shown if the store has it (Dalvi et al. 2020), else the one nearest to it.
 THRESHOLD = 0.3
 #: Concepts that a cluster is shown with.
@@ -37,7 +34,7 @@ class ClusterConcept:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One cluster; ``members`` are those on the map, best first: none where it had no room.
+    """One cluster; ``members`` are those on the map, best first: none where `cluster_pairs` has none of them.
 
     ``mean_r`` is of all its pairs, None where undefined. ``layers`` reads ``mlp 4; resid 3–5, 7``.
     """
@@ -55,8 +52,7 @@ class Cluster:
 class ClusterMap:
     """The largest clusters at one threshold, and the correlations among the neurons on the map.
 
-    ``pairs`` are (a, b, r) with a < b, places in ``neurons``; a pair that was not kept is missing. ``limit`` is the
-    smallest |r| of all kept pairs of the run, None where none was kept.
+    ``pairs`` are (a, b, r) with a < b, places in ``neurons``: all of them.
     """
 
     linkage: Linkage
@@ -66,7 +62,6 @@ class ClusterMap:
     n_neurons: int
     clusters: tuple[Cluster, ...]
     pairs: tuple[tuple[int, int, float], ...]
-    limit: float | None
 
     @property
     def neurons(self) -> tuple[Neuron, ...]:
@@ -77,8 +72,8 @@ class ClusterMap:
 def load_cluster_map(connection: Connection, run_id: str, method: Method) -> ClusterMap | None:
     """The clusters nearest to threshold 0.3, of average linkage and |r| if there are; None without clusters of two.
 
-    The table holds the 40 largest, the map the first of these with at most 200 neurons, 50 of each at most. Concepts
-    are those of ``method`` with a member among their first ten neurons.
+    The table holds the 40 largest, the map those of their members whose pairs are in `cluster_pairs`. Concepts are
+    those of ``method`` with a member among their first ten neurons.
     """
     choices = ask(connection, "clusterings", run=run_id)
     if not choices:
@@ -86,7 +81,7 @@ def load_cluster_map(connection: Connection, run_id: str, method: Method) -> Clu
     linkage, signed, threshold, n_clusters, n_clustered, n_neurons = min(choices, key=_preference)
     where = {"run": run_id, "linkage": linkage, "signed": signed, "threshold": threshold}
     rows = ask(connection, "largest_clusters", **where, n_clusters=N_CLUSTERS)
-    members = _members(connection, where, [(row[0], row[1]) for row in rows])
+    members = _members(connection, where, [row[0] for row in rows])
     concepts = _concepts(connection, where, [row[0] for row in rows], method)
     clusters = tuple(
         Cluster(
@@ -100,7 +95,6 @@ def load_cluster_map(connection: Connection, run_id: str, method: Method) -> Clu
         )
         for number, size, mean_r, component, layer, neuron, places in rows
     )
-    [(n_edges, limit)] = ask(connection, "edge_limit", run=run_id)
     neurons = [neuron for cluster in clusters for neuron in cluster.members]
     return ClusterMap(
         linkage=Linkage(linkage, signed),
@@ -109,8 +103,7 @@ def load_cluster_map(connection: Connection, run_id: str, method: Method) -> Clu
         n_clustered=n_clustered,
         n_neurons=n_neurons,
         clusters=clusters,
-        pairs=_pairs(connection, run_id, neurons) if n_edges else (),
-        limit=limit,
+        pairs=_pairs(connection, where, neurons) if neurons else (),
     )
 
 
@@ -135,17 +128,9 @@ def _preference(choice: tuple[Any, ...]) -> tuple[bool, int, float, float]:
     return (signed, order, abs(threshold - THRESHOLD), threshold)
 
 
-def _members(
-    connection: Connection, where: dict[str, Any], sizes: list[tuple[int, int]]
-) -> dict[int, tuple[Neuron, ...]]:
-    room, shown = N_NEURONS, []
-    for number, size in sizes:
-        room -= min(size, N_MEMBERS)
-        if room < 0:
-            break
-        shown.append(number)
+def _members(connection: Connection, where: dict[str, Any], clusters: list[int]) -> dict[int, tuple[Neuron, ...]]:
     members: dict[int, list[Neuron]] = defaultdict(list)
-    for number, *neuron in ask(connection, "cluster_members", **where, clusters=shown, n_members=N_MEMBERS):
+    for number, *neuron in ask(connection, "cluster_members", **where, clusters=clusters):
         members[number].append(Neuron(*neuron))
     return {number: tuple(neurons) for number, neurons in members.items()}
 
@@ -160,7 +145,7 @@ def _concepts(
     return {number: tuple(found) for number, found in concepts.items()}
 
 
-def _pairs(connection: Connection, run_id: str, neurons: list[Neuron]) -> tuple[tuple[int, int, float], ...]:
+def _pairs(connection: Connection, where: dict[str, Any], neurons: list[Neuron]) -> tuple[tuple[int, int, float], ...]:
     components, layers, indices = (list(column) for column in zip(*neurons, strict=True))
-    rows = ask(connection, "cluster_edges", run=run_id, components=components, layers=layers, neurons=indices)
+    rows = ask(connection, "cluster_pairs", **where, components=components, layers=layers, neurons=indices)
     return tuple(sorted((min(a, b), max(a, b), r) for a, b, r in rows if r is not None))

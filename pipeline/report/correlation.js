@@ -172,11 +172,11 @@
       type: "heatmap", z, x: at, y: at, hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>", hoverongaps: false,
       zmin: 0, zmax: 1, colorscale: scale(colours, 0, 1), colorbar: { ...colourBar(colours), title: { text: "|r|" } },
     }], {
-      ...base(colours, size - 40), width: size, autosize: false, margin: { l: 40, r: 90, t: 40, b: 10 },
+      ...base(colours, size - 24), width: size, autosize: false, margin: { l: 40, r: 90, t: 56, b: 10 },
       shapes: starts.flatMap((i) => [["x", "y"], ["y", "x"]].map(([one, other]) => ({
         type: "line", [`${one}0`]: i - 0.5, [`${one}1`]: i - 0.5, [`${other}0`]: -0.5, [`${other}1`]: neurons.length - 0.5,
         line: { color: colours.line, width: 1 } }))),
-      xaxis: { ...ends, side: "top" }, yaxis: { ...ends, range: [neurons.length - 0.5, -0.5] },
+      xaxis: { ...ends, side: "top", title: { ...ends.title, standoff: 18 } }, yaxis: { ...ends, range: [neurons.length - 0.5, -0.5] },
     }, { ...config, responsive: false });
   };
 
@@ -217,27 +217,35 @@
     const colours = palette();
     const { title, meaning, params, is_trivial, partners, range: [low, high], components } = figures.matches[chosen("matches-choice")];
     $("matches-meaning").textContent = meaning;
-    $("matches-null").textContent = components.map(({ name, n_undefined, null_median, null_max }) =>
+    const shuffled = components.some(({ null_counts }) => null_counts.length)
+      ? "The null is the same score of the same neurons once the other model's rows are shuffled in blocks. " : "";
+    $("matches-null").textContent = shuffled + components.map(({ name, n_undefined, null_median, null_max }) =>
       `${name}: ${null_median == null && null_max == null ? "no null" : `null median ${signed(null_median)}, largest ${signed(null_max)}`}` +
       (n_undefined ? `, ${count(n_undefined)} without a score` : "")).join("; ") + "." +
       (partners.length > 1 ? ` Partners: ${partners.map(([name, n]) => `${count(n)} in ${name}`).join(", ")}.` : "") + (params ? ` ${params}.` : "") +
       (is_trivial ? " The rows are too few: scores are high whatever the neurons are." : "");
-    const traces = components.map(({ name, counts }, i) => {
-      const total = counts.reduce((a, b) => a + b, 0), width = (high - low) / counts.length;
-      const color = colours.lines[i % colours.lines.length];
-      const edge = (k) => (low + k * width).toFixed(2);
-      return { ...line(name, counts.map((_, k) => low + (k + 0.5) * width), counts.map((n) => (total ? n / total : null)),
-        counts.map((n, k) => `<b>${label(name)}</b>, ${edge(k)} to ${edge(k + 1)}<br>${count(n)} of ${count(total)} neurons`),
-        { color, width: 2, shape: "hvh" }), mode: "lines", fill: "tozeroy", fillcolor: color + "22" };
+    const width = (high - low) / components[0].counts.length;
+    const edge = (k) => (low + k * width).toFixed(2);
+    const bars = (name, counts, color, extra) => {
+      const total = counts.reduce((a, b) => a + b, 0);
+      return {
+        type: "bar", name: label(name), x: counts.map((_, k) => low + (k + 0.5) * width), y: counts.map((n) => n / total), width,
+        marker: { color, line: { width: 0 } }, hovertemplate: "%{hovertext}<extra></extra>",
+        hovertext: counts.map((n, k) => `<b>${label(name)}</b>, ${edge(k)} to ${edge(k + 1)}<br>${count(n)} of ${count(total)} neurons`), ...extra };
+    };
+    panels($("matches-charts"), components, (node, { name, counts, null_counts }) => {
+      const traces = [bars("scores", counts, colours.lines[0], {})];
+      if (null_counts.length) traces.push(bars("null: shuffled rows", null_counts, colours.lines[1], { opacity: 0.6 }));
+      /* A narrow null would flatten the scores: its bars are cut at four times the highest of theirs, and say their share. */
+      const highest = traces.map((t) => Math.max(0, ...t.y));
+      const top = Math.min(Math.max(...highest), 4 * highest[0] || 1);
+      const annotations = traces.flatMap((t) => t.x.flatMap((x, k) => (t.y[k] <= top ? [] : [{
+        x: x + width / 2, y: top, xanchor: "left", yanchor: "top", showarrow: false, text: `↑ ${percent(t.y[k])}`, font: { size: 11, color: colours.soft } }])));
+      Plotly.react(node, traces, {
+        ...base(colours, 320), ...legend(colours), ...heading(colours, name), barmode: "overlay", bargap: 0, hovermode: "closest", annotations,
+        xaxis: axis(colours, label(title), { range: [low, high] }), yaxis: axis(colours, "share of neurons", { tickformat: ".0%", range: [0, 1.05 * top] }),
+      }, config);
     });
-    const shapes = components.flatMap((c, i) => [c.null_median, c.null_max].flatMap((v) => (v == null ? [] : [{
-      type: "line", xref: "x", yref: "paper", x0: v, x1: v, y0: 0, y1: 1,
-      line: { color: colours.lines[i % colours.lines.length], width: 1.5, dash: "dot" } }])));
-    const last = Math.max(0, ...shapes.map((s) => s.x0));
-    Plotly.react($("matches-chart"), traces, {
-      ...base(colours, 320), ...legend(colours), shapes, hovermode: "closest", margin: { l: 52, r: 16, t: 16, b: 40 },
-      xaxis: axis(colours, label(title), { range: [low, Math.max(high, last)] }), yaxis: axis(colours, "share of neurons", { tickformat: ".0%", rangemode: "tozero" }),
-    }, config);
   };
 
   /* ---- map of neurons ----------------------------------------------------------------------------------------- */
@@ -275,7 +283,7 @@
   const charts = [
     ["redundancy", "redundancy-charts", drawRedundancy, "redundancy-linkage"], ["clusters", "cluster-chart", drawClusters],
     ["spans", "spans-charts", drawSpans, "spans-linkage"], ["dimensions", "dimensions-charts", drawDimensions],
-    ["similarity", "similarity-chart", drawSimilarity, "similarity-choice"], ["matches", "matches-chart", drawMatches, "matches-choice"],
+    ["similarity", "similarity-chart", drawSimilarity, "similarity-choice"], ["matches", "matches-charts", drawMatches, "matches-choice"],
     ["neuron-map", "map-chart", drawMap, "map-choice"],
   ].filter(([, node]) => $(node));
   const drawn = new Set();

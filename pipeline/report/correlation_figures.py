@@ -86,17 +86,13 @@ def _dimensions(data: CorrelationData) -> list[Json]:
 
 
 def _clusters(found: ClusterMap) -> Json:
-    """``{neurons: [[component, layer, neuron, row of the table]], pairs: [[a, b, r]], limit}``."""
+    """``{neurons: [[component, layer, neuron, row of the table]], pairs: [[a, b, r]]}``."""
     neurons = [
         [inert(neuron.component), neuron.layer, neuron.neuron, row]
         for row, cluster in enumerate(found.clusters)
         for neuron in cluster.members
     ]
-    return {
-        "neurons": neurons,
-        "pairs": [[a, b, _rounded(r, 3)] for a, b, r in found.pairs],
-        "limit": _rounded(found.limit),
-    }
+    return {"neurons": neurons, "pairs": [[a, b, _rounded(r, 3)] for a, b, r in found.pairs]}
 
 
 def _similarity(matrix: SimilarityMatrix) -> Json:
@@ -138,6 +134,7 @@ def _match_figure(scores: MatchScores) -> Json:
             {
                 "name": inert(h.component),
                 "counts": h.counts,
+                "null_counts": h.null_counts,
                 "n_undefined": h.n_undefined,
                 "null_median": _rounded(h.null_median),
                 "null_max": _rounded(h.null_max),

@@ -68,10 +68,15 @@ class SimilarityMatrix:
 
 @dataclass(frozen=True, slots=True)
 class MatchHistogram:
-    """Neurons of one component by score, in ``N_BINS`` bins; the nulls are None where ``params`` does not have them."""
+    """Neurons of one component by score, and by the null of their score, in the same ``N_BINS`` bins.
+
+    ``null_counts`` is empty where `match_nulls` has none; median and maximum are None where ``params`` does not have
+    them.
+    """
 
     component: str
     counts: tuple[int, ...]
+    null_counts: tuple[int, ...]
     n_undefined: int
     null_median: float | None
     null_max: float | None
@@ -143,6 +148,7 @@ class _Counted(NamedTuple):
     component: str
     low: float
     high: float
+    is_shuffled: bool
     bin: int | None
     n_neurons: int
     nulls: dict[str, float]
@@ -179,7 +185,7 @@ def _match_scores(method: str, params: str, found: list[_Counted], components: t
     by_component: dict[str, list[_Counted]] = defaultdict(list)
     for counted in found:
         by_component[counted.component].append(counted)
-        if counted.partner is not None:
+        if counted.partner is not None and not counted.is_shuffled:
             partners[counted.partner] += counted.n_neurons
     values = _object(params)
     return MatchScores(
@@ -194,17 +200,16 @@ def _match_scores(method: str, params: str, found: list[_Counted], components: t
 
 
 def _histogram(component: str, found: list[_Counted]) -> MatchHistogram:
-    counts, n_undefined = [0] * N_BINS, 0
+    counts: dict[bool, Counter[int | None]] = {False: Counter(), True: Counter()}
     for counted in found:
-        if counted.bin is None:
-            n_undefined += counted.n_neurons
-        else:
-            counts[counted.bin] += counted.n_neurons
+        counts[counted.is_shuffled][counted.bin] += counted.n_neurons
+    own, null = (tuple(by_bin[number] for number in range(N_BINS)) for by_bin in (counts[False], counts[True]))
     medians, largest = ({c.nulls[key] for c in found if key in c.nulls} for key in _NULL_FIGURES)
     return MatchHistogram(
         component=component,
-        counts=tuple(counts),
-        n_undefined=n_undefined,
+        counts=own,
+        null_counts=null if any(null) else (),
+        n_undefined=counts[False][None],
         null_median=median(medians) if medians else None,
         null_max=max(largest) if largest else None,
     )

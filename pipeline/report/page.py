@@ -7,7 +7,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.report.cluster_map import N_MEMBERS
 from pipeline.report.correlation_figures import correlation_figures
 from pipeline.report.figures import anchors, page_figures
 from pipeline.report.html_file import render_html, write_html
@@ -32,7 +31,6 @@ def render_page(data: ReportData) -> str:
         correlation=data.correlation,
         charts=charts,
         charts_json=Markup(script_json(charts)),  # noqa: S704 - script_json escapes
-        n_members=N_MEMBERS,
         data=data,
         anchor_of=anchor_of,
         config=_lines(json.dumps(data.run.config, indent=2, ensure_ascii=False)) if data.run.config else "",

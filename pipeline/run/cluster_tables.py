@@ -115,6 +115,26 @@ def _shared(spread: LayerSpread, index: LayerIndex) -> Columns:
     }
 
 
+def pair_columns(
+    plan: Plan, axis: NeuronAxis, clustering: Clustering, leading: Sequence[Ints], r: npt.NDArray[np.float64]
+) -> Columns:
+    """`cluster_pairs`: at each threshold all pairs of its ``leading`` neurons; ``r`` is of all of these, ascending."""
+    chosen = np.unique(np.concatenate(leading))
+    ends = []
+    for neurons in leading:
+        first, second = np.triu_indices(len(neurons), 1)
+        ends.append(np.sort([neurons[first], neurons[second]], axis=0))
+    a, b = np.concatenate(ends, axis=1)
+    thresholds = np.array([found.threshold for found in clustering.clusters])
+    return {
+        **_run(plan, len(a)),
+        **_neurons(axis, a),
+        **_settings(clustering, np.repeat(thresholds, [pairs.shape[1] for pairs in ends])),
+        **_neurons(axis, b, "other_"),
+        "r": r[np.searchsorted(chosen, a), np.searchsorted(chosen, b)],
+    }
+
+
 def edge_parts(plan: Plan, axis: NeuronAxis, found: Iterable[Edges]) -> Iterator[Columns]:
     """`correlation_edges` in files of :data:`EDGES_PER_FILE`, at least one; holds one tile's pairs and a file's."""
     held: list[Edges] = []

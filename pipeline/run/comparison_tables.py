@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,9 @@ from pipeline.run.layer_pairs import SHARES, Arrays
 from pipeline.run.model_comparison import ModelComparison
 from pipeline.run.moment_tiles import MomentTiles
 from pipeline.store.parquet import concat_columns, dictionary_column, text_column
+from schemas.correlation_tables import MATCH_NULLS
+from schemas.ranking_tables import RANKINGS
+from schemas.table_schema import TableSchema
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,8 +91,17 @@ class ComparisonResults:
 
 def ranking_columns(results: ComparisonResults) -> dict[str, Any]:
     """The columns of ``rankings``: every neuron of the model by each method."""
+    return _ranked(results, RANKINGS)
+
+
+def null_columns(results: ComparisonResults) -> dict[str, Any]:
+    """The columns of ``match_nulls``: the null of each line of ``rankings``, in the same order."""
+    return _ranked(results, MATCH_NULLS)
+
+
+def _ranked(results: ComparisonResults, table: TableSchema) -> dict[str, Any]:
     parts = list(_rankings(results))
-    return {name: concat_columns([part[name] for part in parts]) for name in parts[0]}
+    return {column.name: concat_columns([part[column.name] for part in parts]) for column in table.columns}
 
 
 def _rankings(results: ComparisonResults) -> Iterator[dict[str, Any]]:
@@ -99,17 +111,17 @@ def _rankings(results: ComparisonResults) -> Iterator[dict[str, Any]]:
         if method in comparison.methods:
             found = chosen([results.best(member) for member in members])
             null = chosen([results.best(member, "null_") for member in members]).abs_r
-            labels = [other.label for other in comparison.others]
-            params = common_params(comparison) | {"with": labels, **_null(null)}
-            yield _ranking(results, method, found.abs_r, found.sign, _partner_names(results, found), params)
+            params = common_params(comparison) | {"with": [other.label for other in comparison.others]}
+            partners = _partner_names(results, found)
+            yield _ranking(results, method, (found.abs_r, null), partners, params, found.sign)
     for member in members:
         label = comparison.others[member - 1].label
         if "linreg" in comparison.methods:
             found_r2 = results.regressions[member]
-            params = common_params(comparison) | {"with": label, **_null(found_r2["null_r2"])}
+            params = common_params(comparison) | {"with": label}
             params |= regression_params(comparison, found_r2["r2_facts"])
             partners = [label] * len(results.neurons)
-            yield _ranking(results, "linreg", found_r2["r2"], None, partners, params)
+            yield _ranking(results, "linreg", (found_r2["r2"], found_r2["null_r2"]), partners, params)
         for method in SHARES:
             if method in comparison.methods:
                 yield _canonical_ranking(results, method, member)
@@ -129,10 +141,10 @@ def _canonical_ranking(results: ComparisonResults, method: str, member: int) -> 
     partners = [
         None if np.isnan(value) else names[at] for value, at in zip(score.tolist(), place.tolist(), strict=True)
     ]
-    params = common_params(comparison) | {"with": label, "variance_share": SHARES[method], **_null(best_null)}
+    params = common_params(comparison) | {"with": label, "variance_share": SHARES[method]}
     params |= {"layers": len(others), "k": _range(facts[:, 0]), "k_partner": _range(facts[:, 1])}
     params |= {"trivial": True} if facts[:, 3].any() else {}
-    return _ranking(results, method, score, None, partners, params)
+    return _ranking(results, method, (score, best_null), partners, params)
 
 
 def _range(values: Floats) -> list[int]:
@@ -157,12 +169,16 @@ def _partner_names(results: ComparisonResults, found: ModelPartners) -> list[str
 def _ranking(
     results: ComparisonResults,
     method: str,
-    score: Floats,
-    sign: npt.NDArray[np.int8] | None,
-    partners: list[str | None] | list[str],
+    scores: tuple[Floats, Floats],
+    partners: Sequence[str | None],
     params: dict[str, Any],
+    sign: npt.NDArray[np.int8] | None = None,
 ) -> dict[str, Any]:
-    """Columns of ``rankings`` by one method and its parameters; null scores come last."""
+    """Columns of ``rankings`` and ``match_nulls`` by one method and its parameters; undefined scores come last.
+
+    ``scores`` are those of the neurons, and their nulls.
+    """
+    score, null = scores
     n, plan = len(results.neurons), results.comparison.plan
     order, rank = _order(score)
     place = np.array(results.neurons)[order]
@@ -175,6 +191,7 @@ def _ranking(
         "concept": text_column([None] * n),
         "method": dictionary_column(same, [method]),
         "score": masked(score[order]),
+        "null_score": masked(null[order]),
         "sign": np.ones(n, np.int8) if sign is None else np.where(sign[order] < 0, -1, 1).astype(np.int8),
         "rank": rank,
         "n_rows": np.full(n, results.tiles.n_rows, np.int64),
@@ -182,7 +199,7 @@ def _ranking(
         **dict.fromkeys(("threshold", "base_rate", "p_value", "q_value", "heldout_score"), unknown),
         "unit": dictionary_column(same, ["word"]),
         "split": dictionary_column(same, ["all"]),
-        "params": dictionary_column(same, [as_json(params)]),
+        "params": dictionary_column(same, [as_json(params | _null(null))]),
         "partner": text_column([partners[at] for at in order.tolist()]),
     }
 

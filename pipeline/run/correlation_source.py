@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.correlate.tile import Tile
 from pipeline.run.moment_tiles import MomentTiles
@@ -37,6 +38,29 @@ def watched_passes(tiles: MomentTiles, progress: Progress, stage: str) -> Callab
         progress.finish(f"{n_pairs:,} pairs of neurons looked at")
 
     return source
+
+
+def correlations_among(
+    tiles: MomentTiles, neurons: npt.NDArray[np.int64], progress: Progress
+) -> npt.NDArray[np.float64]:
+    """Pearson's r (n, n) of some neurons, as :func:`correlation_tiles` has it; reads the tiles that hold two of them.
+
+    ``neurons`` ascend.
+    """
+    found = np.full((len(neurons), len(neurons)), np.nan)
+    places = [np.flatnonzero((neurons >= block.start) & (neurons < block.stop)) for block in tiles.axis.ranges]
+    progress.start("pairs of the largest clusters", len(tiles.receipts), "tiles")
+    for row, column in sorted(tiles.receipts):
+        a, b = places[row], places[column]
+        if len(a) and len(b):
+            i, j = neurons[a], neurons[b]
+            cells = np.ix_(i - tiles.axis.ranges[row].start, j - tiles.axis.ranges[column].start)
+            r = correlations_of(tiles.tile(row, column)[cells], tiles.m2[i], tiles.m2[j], tiles.precision)
+            found[np.ix_(a, b)] = np.clip(r, -1, 1).astype(tiles.precision)
+            found[np.ix_(b, a)] = found[np.ix_(a, b)].T
+        progress.advance(1)
+    progress.finish(f"of {len(neurons):,} neurons")
+    return found
 
 
 def n_pairs_of(n_neurons: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.run.alignment import align
 from pipeline.run.column_correlation import ColumnTable, check_columns, columns_stage, compute_columns
 from pipeline.run.comparison_summary import summarise_comparison
-from pipeline.run.comparison_tables import ComparisonResults, ranking_columns, similarity_columns
+from pipeline.run.comparison_tables import ComparisonResults, null_columns, ranking_columns, similarity_columns
 from pipeline.run.fold import require_dump
 from pipeline.run.layer_components import LayerComponents, LayerJob, fold_layers
 from pipeline.run.layer_pairs import PairJob, fold_pairs
@@ -32,7 +32,7 @@ from schemas.correlate_config import CorrelateConfig
 from schemas.errors import ConfigError, IncompleteError, StoreError
 
 #: The tables of a comparison with other models.
-COMPARISON_TABLES = ("rankings", "layer_similarity")
+COMPARISON_TABLES = ("rankings", "match_nulls", "layer_similarity")
 COLUMN_TABLE = "column_correlations"
 
 
@@ -145,7 +145,8 @@ def _planned(plan: Plan, store: Store) -> tuple[set[str], dict[tuple[str, str], 
 def _scopes(plan: Plan, methods: Sequence[str]) -> list[tuple[str, str]]:
     """The tables of a comparison and their scopes; `cka` ranks no neurons."""
     ranks = set(methods) != {"cka"}
-    return [("layer_similarity", plan.run_id), *([("rankings", models_scope(plan.run_id))] if ranks else [])]
+    ranked = [("rankings", models_scope(plan.run_id)), ("match_nulls", plan.run_id)]
+    return [("layer_similarity", plan.run_id), *(ranked if ranks else [])]
 
 
 def _compare(comparison: ModelComparison, executor: Executor, progress: Progress) -> ComparisonResults:
@@ -180,10 +181,11 @@ def _write_comparison(results: ComparisonResults) -> None:
     columns: dict[str, Callable[[], Any]] = {
         "layer_similarity": lambda: similarity_columns(results),
         "rankings": lambda: ranking_columns(results),
+        "match_nulls": lambda: null_columns(results),
     }
     scopes = _scopes(plan, comparison.methods)
-    if len(scopes) < len(columns):
-        store.advance("rankings", models_scope(plan.run_id), ())  # of earlier settings
+    if len(scopes) < len(columns):  # of earlier settings
+        store.advance_all({("rankings", models_scope(plan.run_id)): (), ("match_nulls", plan.run_id): ()})
     write_run_tables(store, plan, {place: columns[place[0]] for place in scopes}, comparison.key)
 
 
@@ -193,7 +195,7 @@ def _write_columns(plan: Plan, store: Store, found: ColumnTable) -> None:
 
 def _written(plan: Plan, store: Store, settings: CorrelateConfig) -> list[str]:
     """How many rows each table of the correlation has now."""
-    scopes = {"rankings": models_scope(plan.run_id), "layer_similarity": plan.run_id, COLUMN_TABLE: plan.run_id}
+    scopes = dict.fromkeys((*COMPARISON_TABLES, COLUMN_TABLE), plan.run_id) | {"rankings": models_scope(plan.run_id)}
     chosen = [*(COMPARISON_TABLES if settings.with_models else ()), *([COLUMN_TABLE] if settings.columns else [])]
     sizes = [(table, sum(file.n_rows or 0 for file in store.files(table, scopes[table]))) for table in chosen]
     return ["wrote " + ", ".join(f"{counted(n, 'row')} of `{table}`" for table, n in sizes if n)]

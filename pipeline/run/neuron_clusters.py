@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.correlate.clusters import cluster_tiles
 from pipeline.correlate.correlation_edges import edges
+from pipeline.correlate.leading_members import leading_members
 from pipeline.correlate.pca_spectrum import dimension_columns, pca_spectrum, spectrum_columns
 from pipeline.correlate.redundancy import redundancy_curve
 from pipeline.run.alignment import Alignment
@@ -23,10 +24,11 @@ from pipeline.run.cluster_tables import (
     concatenated,
     edge_parts,
     layer_index,
+    pair_columns,
     redundancy_columns,
     spread_columns,
 )
-from pipeline.run.correlation_source import watched_passes
+from pipeline.run.correlation_source import correlations_among, watched_passes
 from pipeline.run.fold import require_dump
 from pipeline.run.layer_choice import chosen_layers
 from pipeline.run.member_rows import Member
@@ -47,7 +49,7 @@ from schemas.fingerprints import fingerprint
 #: Raised whenever the same co-moments would give other tables.
 VERSION = 1
 #: Tables of the clustering, of pairs, and of each layer's principal components.
-PARTITION_TABLES = ("clusters", "redundancy", "cluster_spans", "shared_clusters")
+PARTITION_TABLES = ("clusters", "cluster_pairs", "redundancy", "cluster_spans", "shared_clusters")
 EDGE_TABLES = ("correlation_edges",)
 SPECTRUM_TABLES = ("pca_spectrum", "layer_dimensions")
 CLUSTER_TABLES = (*PARTITION_TABLES, *EDGE_TABLES, *SPECTRUM_TABLES)
@@ -187,8 +189,11 @@ def _partition(work: ClusterWork, tiles: MomentTiles, progress: Progress) -> Par
     )
     curve = redundancy_curve(across, within, index)
     spans, shared = spread_columns(plan, index, across)
+    leading = [leading_members(found) for found in across.clusters]
+    r = correlations_among(tiles, np.unique(np.concatenate(leading)), progress)
     made = {
         "clusters": cluster_columns(plan, work.axis, across),
+        "cluster_pairs": pair_columns(plan, work.axis, across, leading, r),
         "redundancy": redundancy_columns(plan, index, across, curve),
         "cluster_spans": spans,
         "shared_clusters": shared,

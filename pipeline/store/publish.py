@@ -50,6 +50,7 @@ _COPIED = {
     "factors": "run_id, model, component, layer, factor",
     "factor_neurons": "run_id, model, component, layer, factor, rank",
     "clusters": "run_id, threshold, cluster, model, component, layer, neuron",
+    "cluster_pairs": "run_id, threshold, component, layer, neuron, other_component, other_layer, other_neuron",
     "redundancy": "run_id, threshold, scope, component, layer",
     "cluster_spans": "run_id, threshold, component, window_size",
     "shared_clusters": "run_id, threshold, component, layer, other_component, other_layer",
@@ -58,6 +59,7 @@ _COPIED = {
     "neuron_map": "run_id, component, layer, neuron",
     "layer_similarity": "run_id, component, layer, partner_model, partner_store, partner_component, partner_layer, "
     "measure",
+    "match_nulls": "run_id, method, params, component, layer, neuron",
     "column_correlations": "run_id, model, word_column, rank",
     "concepts": "concept, label_on, n_rows, definition",
     "runs": "run_id",

@@ -16,8 +16,8 @@ from pipeline.store.receipts import Receipt
 _TABLES = (
     *("labels-", "concepts-", "neuron_stats-", "rankings-", "layer_bests-", "null_checks-", "top_words-"),
     *("explanations-", "factors-", "runs-", "shards-"),
-    *("clusters-", "correlation_edges-", "redundancy-", "cluster_spans-", "shared_clusters-"),
-    *("pca_spectrum-", "layer_dimensions-", "layer_similarity-", "column_correlations-", "neuron_map-"),
+    *("clusters-", "cluster_pairs-", "correlation_edges-", "redundancy-", "cluster_spans-", "shared_clusters-"),
+    *("pca_spectrum-", "layer_dimensions-", "layer_similarity-", "match_nulls-", "column_correlations-", "neuron_map-"),
 )
 _PARTS = (
     *("stats-", "search-", "words-", "explain-"),

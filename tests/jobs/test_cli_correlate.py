@@ -39,7 +39,9 @@ def test_a_model_beside_itself_and_every_reader_afterwards(
     assert re.search(r"^  resid:1 and resid:2 of tiny: debiased CKA 0.\d+ \(null -?0.\d+\)$", result.out, re.MULTILINE)
     assert re.search(r"^length: [\d,]+ words; largest \|r\| 0.\d+ \(null 0.\d+\)", result.out, re.MULTILINE)
     assert re.search(
-        r"^wrote \d+ rows of `rankings`, \d+ rows of `layer_similarity`, \d+ rows of", result.out, re.MULTILINE
+        r"^wrote \d+ rows of `rankings`, \d+ rows of `match_nulls`, \d+ rows of `layer_similarity`, \d+ rows of",
+        result.out,
+        re.MULTILINE,
     )
     (line,) = re.findall(r"^next: neuronmill (.*)$", result.out, re.MULTILINE)
     assert "cka_debiased" in done(*shlex.split(line)).out

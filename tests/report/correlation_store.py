@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import combinations, groupby
 
 import duckdb
 import numpy as np
@@ -19,7 +19,6 @@ NEURONS = tuple(("resid", layer, n) for layer in range(7) for n in range(12)) + 
     ("mlp", layer, n) for layer in range(1, 7) for n in range(24)
 )
 CONSTANT = (5, 100)
-EDGES_FROM = 0.4
 THRESHOLDS = (0.1, 0.25, 0.5)
 PARTNERS = ("mpnet", "roberta")
 Rows = list[dict[str, object]]
@@ -31,19 +30,22 @@ def make_correlation_store(*, seed: int = 0, **options: object) -> duckdb.DuckDB
     r = correlations(rng)
     tables: dict[str, Rows] = {
         "clusters": [],
-        "correlation_edges": _edges(r),
+        "cluster_pairs": [],
         "redundancy": [],
         "cluster_spans": [],
         "layer_dimensions": _dimensions(rng),
         "layer_similarity": _similarity(rng),
         "neuron_map": _map(rng),
         "rankings": _matches(rng),
+        "match_nulls": [],
     }
+    tables["match_nulls"] = _nulls(tables["rankings"], np.random.default_rng(seed))
     for method, signed in (("average", False), ("average", True), ("complete", False)):
         for threshold in THRESHOLDS:
             how = {"linkage": method, "signed": signed, "threshold": threshold}
             members = _clusters(r, how)
             tables["clusters"] += members
+            tables["cluster_pairs"] += _pairs(r, how, members)
             tables["redundancy"] += _redundancy(r, how, members)
             tables["cluster_spans"] += _spans(how, members)
     connection = make_store(**options)
@@ -102,6 +104,20 @@ def _clusters(r: np.ndarray, how: dict[str, object]) -> Rows:
     return rows
 
 
+def _pairs(r: np.ndarray, how: dict[str, object], members: Rows) -> Rows:
+    """Of the members of all clusters of two and more."""
+    found = [NEURONS.index((row["component"], row["layer"], row["neuron"])) for row in members if row["size"] >= 2]
+    return [
+        {**_key(i), **how, **_other(j), "r": float(r[i, j])}
+        for i, j in combinations(sorted(found), 2)
+    ]  # fmt: skip
+
+
+def _other(i: int) -> dict[str, object]:
+    component, layer, neuron = NEURONS[i]
+    return {"other_component": component, "other_layer": layer, "other_neuron": neuron}
+
+
 def _layers() -> Iterator[tuple[tuple[str, int], list[int]]]:
     for place, found in groupby(range(len(NEURONS)), key=lambda i: NEURONS[i][:2]):
         yield place, list(found)
@@ -132,14 +148,6 @@ def _spans(how: dict[str, object], members: Rows) -> Rows:
         {"run_id": RUN, "model": "minilm-l6", **how, "component": None, "window_size": window,
          "n_clusters": len(widths), "n_within": int((widths < window).sum())}
         for window in range(1, 8)
-    ]  # fmt: skip
-
-
-def _edges(r: np.ndarray) -> Rows:
-    return [
-        {**_key(i), "other_component": NEURONS[j][0], "other_layer": NEURONS[j][1], "other_neuron": NEURONS[j][2],
-         "r": float(r[i, j])}
-        for i, j in zip(*np.nonzero(np.triu(np.abs(np.nan_to_num(r)), 1) >= EDGES_FROM), strict=True)
     ]  # fmt: skip
 
 
@@ -194,6 +202,17 @@ def _matches(rng: np.random.Generator) -> Rows:
     return rows
 
 
+def _nulls(rankings: Rows, rng: np.random.Generator) -> Rows:
+    """Of every line but those of `linreg` in layer 6; without a score there is no null."""
+    same = ("run_id", "model", "component", "layer", "neuron", "method", "params")
+    return [
+        {name: row[name] for name in same}
+        | {"null_score": None if row["score"] is None else float(rng.beta(2, 20))}
+        for row in rankings
+        if (row["method"], row["layer"]) != ("linreg", 6)
+    ]  # fmt: skip
+
+
 def _map(rng: np.random.Generator, neurons: Iterable[int] = range(len(NEURONS))) -> Rows:
     rows = []
     for i in neurons:
@@ -209,8 +228,8 @@ def make_hostile(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     for table in ("clusters", "redundancy", "layer_dimensions", "layer_similarity", "neuron_map", "cluster_spans"):
         connection.execute(f"update {table} set component = ? where component = 'mlp'", [name])
     for end in ("component", "other_component"):
-        connection.execute(f"update correlation_edges set {end} = ? where {end} = 'mlp'", [name])
-    for table in ("clusters", "redundancy", "cluster_spans"):
+        connection.execute(f"update cluster_pairs set {end} = ? where {end} = 'mlp'", [name])
+    for table in ("clusters", "cluster_pairs", "redundancy", "cluster_spans"):
         connection.execute(f"update {table} set linkage = ? where linkage = 'average'", [name])
     connection.execute("update cluster_spans set component = ? where signed", [name])
     connection.execute("delete from clusters where linkage = 'complete'")
@@ -224,4 +243,7 @@ def make_hostile(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         "update rankings set method = ?, params = ?, partner = replace(partner, 'mpnet', ?), component = ? "
         "where concept is null and method = 'linreg'",
         [name, params, name, name],
+    )
+    connection.execute(
+        "update match_nulls set method = ?, params = ?, component = ? where method = 'linreg'", [name, params, name]
     )

@@ -9,11 +9,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from correlation_store import CONSTANT, EDGES_FROM, NEURONS, insert, make_correlation_store, make_hostile
+from correlation_store import CONSTANT, NEURONS, insert, make_correlation_store, make_hostile
 from report_store import BIDI_HOSTILE, HOSTILE, RUN, TEMPLATE_HOSTILE, make_store
 
 from pipeline.report import load_report_data, load_top, render_page
-from pipeline.report.cluster_map import N_CLUSTERS, N_MEMBERS, N_NEURONS, layer_ranges
+from pipeline.report.cluster_map import N_CLUSTERS, layer_ranges
 from pipeline.report.correlation_data import CorrelationData
 from pipeline.report.correlation_figures import correlation_figures
 from pipeline.report.model_similarity import N_BINS
@@ -156,43 +156,65 @@ def test_the_cluster_table_is_the_largest_clusters_nearest_to_the_papers_thresho
     assert any(cluster.concepts for cluster in found.clusters)
 
 
-def test_the_cluster_map_holds_every_kept_pair_once(store: duckdb.DuckDBPyConnection, data: CorrelationData) -> None:
+def test_the_cluster_map_holds_every_pair_once(
+    store: duckdb.DuckDBPyConnection, data: CorrelationData, figures: dict[str, object]
+) -> None:
     found = data.clusters
     place = {neuron: i for i, neuron in enumerate(found.neurons)}
-    edges = frame(store, "correlation_edges")
+    assert len(place) == sum(c.size for c in found.clusters) > 80
+    table = frame(store, "cluster_pairs").query("linkage == 'average' and not signed and threshold == 0.25")
     other = ["other_component", "other_layer", "other_neuron"]
     expected = {}
-    for *ends, r in edges[[*KEY, *other, "r"]].itertuples(index=False, name=None):
+    for *ends, r in table[[*KEY, *other, "r"]].itertuples(index=False, name=None):
         a, b = tuple(ends[:3]), tuple(ends[3:])
         if a in place and b in place:
             expected[tuple(sorted((place[a], place[b])))] = r
     assert {(a, b): r for a, b, r in found.pairs} == expected
-    assert len(found.pairs) == len(expected) > 1000
-    assert found.limit == edges["r"].abs().min() >= EDGES_FROM
+    assert len(found.pairs) == len(expected) == len(place) * (len(place) - 1) // 2
     assert any(r < 0 for *_, r in found.pairs)
-
-
-def test_the_cluster_map_is_bounded() -> None:
-    store = make_store(2)
-    rows = []
-    for cluster, size in enumerate([70] * 3 + [30] * 4 + [2] * 60):
-        rows += [
-            {"run_id": RUN, "model": "minilm-l6", "component": "mlp", "layer": k % 5, "neuron": 100 * cluster + k,
-             "linkage": "single", "signed": True, "threshold": 0.7, "cluster": cluster, "size": size, "n_layers": 5,
-             "mean_r": None, "member_mean_r": k / size, "is_representative": k == size - 1}
-            for k in range(size)
-        ]  # fmt: skip
-    insert(store, "clusters", rows)
-    found = load_report_data(store).correlation.clusters
-    assert len(found.clusters) == N_CLUSTERS
-    assert [len(c.members) for c in found.clusters] == [N_MEMBERS] * 3 + [30] + [0] * 36
-    assert len(found.neurons) <= N_NEURONS
-    assert found.clusters[0].members[0] == found.clusters[0].representative == ("mlp", 4, 69)
-    assert (found.pairs, found.limit) == ((), None)
+    assert min(abs(r) for *_, r in found.pairs) < 0.01
+    assert len(figures["clusters"]["neurons"]) == len(place)
+    assert figures["clusters"]["pairs"] == [[a, b, round(r, 3)] for a, b, r in found.pairs]
     page = render_page(load_report_data(store))
-    assert "No pairs were kept" in page
+    assert f"all {len(found.pairs):,} pairs of the {len(place)} neurons of the first {len(found.clusters)} clus" in page
+
+
+def members(cluster: int, size: int, **how: object) -> list[dict[str, object]]:
+    """A cluster in `clusters`, whose last member represents it."""
+    return [
+        {"run_id": RUN, "model": "minilm-l6", "component": "mlp", "layer": k % 5, "neuron": 100 * cluster + k,
+         "linkage": "single", "signed": True, "threshold": 0.7, "cluster": cluster, "size": size, "n_layers": 5,
+         "mean_r": None, "member_mean_r": k / size, "is_representative": k == size - 1, **how}
+        for k in range(size)
+    ]  # fmt: skip
+
+
+def pair(first: dict[str, object], second: dict[str, object], r: float) -> dict[str, object]:
+    """Two members in `cluster_pairs`."""
+    kept = {name: first[name] for name in ("run_id", "model", *KEY, "linkage", "signed", "threshold")}
+    return kept | {f"other_{name}": second[name] for name in KEY} | {"r": r}
+
+
+def test_the_cluster_map_has_the_neurons_whose_pairs_there_are() -> None:
+    store = make_store(2)
+    groups = [members(cluster, size) for cluster, size in enumerate([70] * 3 + [2] * 60)]
+    insert(store, "clusters", [row for rows in groups for row in rows])
+    found = load_report_data(store).correlation.clusters
+    assert [len(c.members) for c in found.clusters] == [0] * N_CLUSTERS
+    assert (found.neurons, found.pairs) == ((), ())
+    page = render_page(load_report_data(store))
+    assert "The map needs the table <code>cluster_pairs</code>" in page
     assert 'id="cluster-chart"' not in page
-    assert "of each at most 50" in page
+    first, second, beside = groups[0][69], groups[0][3], groups[1][69]
+    rows = [pair(first, second, 0.8), pair(first, beside, -0.1), pair(second, beside, 0.2)]
+    elsewhere = [row | {"threshold": 0.1, "r": 1.0} for row in rows]
+    insert(store, "cluster_pairs", [*rows, *elsewhere, pair(groups[0][9], first, 0.5) | {"run_id": "another"}])
+    found = load_report_data(store).correlation.clusters
+    assert found.neurons == (("mlp", 4, 69), ("mlp", 3, 3), ("mlp", 4, 169))
+    assert found.pairs == ((0, 1, 0.8), (0, 2, -0.1), (1, 2, 0.2))
+    page = render_page(load_report_data(store))
+    assert "all 3 pairs of the 3 neurons of the first 2 clusters, of each at most 2" in page
+    assert 'id="cluster-chart"' in page
 
 
 def test_layer_ranges() -> None:
@@ -243,6 +265,7 @@ def test_similarity_without_nulls_in_another_store_and_without_end(monkeypatch: 
 
 def test_matches_are_histograms_of_each_method(store: duckdb.DuckDBPyConnection, data: CorrelationData) -> None:
     table = frame(store, "rankings").query("concept.isna()")
+    nulls = frame(store, "match_nulls")
     table = table.assign(other=table["partner"].str.split(":").str[0])
     assert [(m.method, m.params) for m in data.matches] == [("maxcorr", "seed=0"), ("linreg", "seed=0")]
     for scores in data.matches:
@@ -253,11 +276,18 @@ def test_matches_are_histograms_of_each_method(store: duckdb.DuckDBPyConnection,
             rows = own[own["component"] == h.component]
             assert h.counts == tuple(np.histogram(rows["score"].dropna(), N_BINS, (0, 1))[0])
             assert h.n_undefined == rows["score"].isna().sum() == 1
+            of = nulls[(nulls["method"] == scores.method) & (nulls["component"] == h.component)]["null_score"].dropna()
+            assert h.null_counts == tuple(np.histogram(of, N_BINS, (0, 1))[0])
+            assert sum(h.null_counts) == len(of) > 50
             assert h.null_max == rows["params"].map(json.loads).str["null_max"].max()
     names = [one["name"] for one in correlation_figures(data, ORDER)["matches"]]
     assert names == ["MaxCorr: mpnet, roberta", "LinReg: mpnet, roberta"]
     twice = correlation_figures(replace(data, matches=data.matches[:1] * 2), ORDER)["matches"]
     assert [one["name"] for one in twice] == ["MaxCorr: mpnet, roberta (seed=0)"] * 2
+    shown = [one["components"] for one in correlation_figures(data, ORDER)["matches"]]
+    assert [[(c["counts"], c["null_counts"]) for c in found] for found in shown] == [
+        [(h.counts, h.null_counts) for h in scores.histograms] for scores in data.matches
+    ]
     assert sum(sum(h.counts) for m in data.matches for h in m.histograms) == 2 * (len(NEURONS) - len(CONSTANT))
 
 
@@ -274,13 +304,18 @@ def test_matches_tell_parameters_from_figures_and_hold_scores_at_the_ends() -> N
     ]  # fmt: skip
     insert(store, "rankings", [*rows, rows[2] | {"neuron": 9, "score": None, "partner": None}])
     insert(store, "rankings", [rows[0] | {"params": "no json", "score": 0.5}])
+    same = [{name: row[name] for name in ("run_id", "model", *KEY, "method", "params")} for row in rows]
+    null_scores = (-1.5, 0.25, None, 0.26)
+    insert(store, "match_nulls", [row | {"null_score": s} for row, s in zip(same, null_scores, strict=True)])
     other, found = load_report_data(store).correlation.matches
     [histogram] = found.histograms
-    assert (found.low, found.high, found.params, found.is_trivial) == (-0.5, 1.5, "k=0.333", True)
-    assert [i for i, n in enumerate(histogram.counts) if n] == [0, 12, 37, N_BINS - 1]
+    assert (found.low, found.high, found.params, found.is_trivial) == (-1.5, 1.5, "k=0.333", True)
+    assert [i for i, n in enumerate(histogram.counts) if n] == [16, 25, 41, N_BINS - 1]
+    assert {i: n for i, n in enumerate(histogram.null_counts) if n} == {0: 1, 29: 2}
     assert (histogram.n_undefined, histogram.null_median, histogram.null_max) == (1, 0.25, None)
     assert dict(found.partners) == {"mpnet": 3, "s3://b:9000/x::mpnet": 1}
     assert (other.params, other.is_trivial, sum(other.histograms[0].counts)) == ("no json", False, 1)
+    assert other.histograms[0].null_counts == ()
 
 
 def test_the_map_holds_placed_neurons_with_their_best_concept(

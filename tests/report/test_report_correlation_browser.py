@@ -10,6 +10,7 @@ from correlation_store import CONSTANT, NEURONS, make_correlation_store, make_ho
 from report_store import HOSTILE
 
 from pipeline.report import load_report_data, render_report
+from pipeline.report.model_similarity import N_BINS
 
 CHROMIUM = "/usr/bin/chromium"
 pytestmark = pytest.mark.browser
@@ -24,7 +25,7 @@ DRAWN = {
     "spans": "#spans-charts .scatterlayer path.js-line",
     "dimensions": "#dimensions-charts .scatterlayer path.js-line",
     "similarity": "#similarity-chart .hm image",
-    "matches": "#matches-chart .scatterlayer path.js-line",
+    "matches": "#matches-charts .barlayer .point",
     "neuron-map": "#map-chart .scatterlayer .point",
 }
 
@@ -77,7 +78,30 @@ def test_every_chart_is_drawn_with_its_lines_and_points(page: object) -> None:
     assert ticks == [str(layer) for layer in range(7)]
     assert page.locator("#map-chart .scatterlayer .point").count() == len(NEURONS) - len(CONSTANT)
     assert page.locator("#cluster-table tbody tr").count() > 5
-    assert page.locator("#matches-chart .shapelayer path").count() == 4
+
+
+def test_the_cluster_map_has_a_colour_in_every_cell(page: object) -> None:
+    z = page.evaluate("document.getElementById('cluster-chart').data[0].z")
+    assert len(z) > 80
+    assert {len(row) for row in z} == {len(z)}
+    assert all(0 <= value <= 1 for row in z for value in row)
+    assert all(row[i] == 1 for i, row in enumerate(z))
+
+
+def test_scores_and_their_nulls_are_two_histograms_in_the_same_bins(page: object) -> None:
+    page.locator("#matches-choice").select_option("0")
+    charts = page.locator("#matches-charts .chart")
+    assert charts.count() == 2
+    for number in range(2):
+        drawn = charts.nth(number).evaluate("node => node.data.map(({ x, y, width }) => ({ x, y, width }))")
+        assert [len(series["y"]) for series in drawn] == [N_BINS, N_BINS]
+        assert drawn[0]["x"] == drawn[1]["x"]
+        assert all(sum(series["y"]) == pytest.approx(1) for series in drawn)
+        assert charts.nth(number).locator(".barlayer .trace").count() == 2
+        assert charts.nth(number).locator(".legendtext").all_text_contents() == ["scores", "null: shuffled rows"]
+    text = page.locator("#matches-null").inner_text()
+    assert "null median 0." in text
+    assert "largest 0." in text
 
 
 def test_selectors_redraw(page: object) -> None:

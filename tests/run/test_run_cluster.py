@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipeline.run import cluster_tables, moment_tiles, neuron_clusters
 from pipeline.run.live_stages import live_stages
 from pipeline.run.local_executor import LocalExecutor
 from pipeline.run.moment_tiles import TileTask, TileWorker
-from pipeline.run.neuron_clusters import CLUSTER_TABLES, cluster
+from pipeline.run.neuron_clusters import CLUSTER_TABLES, EDGE_TABLES, PARTITION_TABLES, cluster
 from pipeline.run.neuron_search import search
 from pipeline.run.overview import overview
 from pipeline.run.plan_record import Plan
@@ -249,6 +250,49 @@ def test_spans_and_shared_clusters_follow_from_the_members(store: Store) -> None
         assert counts == {(*a, *b): len(members.get(a, set()) & members.get(b, set())) for a in LAYERS for b in LAYERS}
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_all_pairs_of_the_largest_clusters_are_listed(
+    store: Store, precision: str, signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their r: of the first members of clusters that fit, at each threshold."""
+    for name, value in (("N_MEMBERS", 4), ("N_NEURONS", 15)):
+        monkeypatch.setattr(f"pipeline.correlate.leading_members.{name}", value)
+    run(store, edges=None, precision=precision, signed=signed)
+    neurons, r = correlations(store)
+    place = {key: i for i, key in enumerate(neurons.itertuples(index=False, name=None))}
+    found = frame(store, "FROM cluster_pairs")
+    assert set(zip(found["linkage"], found["signed"], strict=True)) == {("average", signed)}
+    sizes = []
+    for threshold in THRESHOLDS:
+        own = found[found["threshold"] == threshold]
+        i = [place[key] for key in zip(own["component"], own["layer"], own["neuron"], strict=True)]
+        j = [place[key] for key in zip(own["other_component"], own["other_layer"], own["other_neuron"], strict=True)]
+        shown = first_members(clusters_at(store, threshold), place)
+        assert sorted(zip(i, j, strict=True)) == list(combinations(shown, 2))
+        np.testing.assert_allclose(own["r"], r[i, j], atol=1e-12 if precision == "float64" else 1e-6)
+        sizes.append(len(shown))
+    assert max(sizes) > 8
+    assert found["r"].abs().min() < 0.1
+
+
+def first_members(table: pd.DataFrame, place: dict[tuple[str, int, int], int]) -> list[int]:
+    """Of the largest clusters with 15 members together four each, ascending."""
+    left, shown = 15, []
+    largest = (
+        table[table["size"] > 1].groupby("cluster").size().sort_index().sort_values(ascending=False, kind="stable")
+    )
+    for number, size in largest.items():
+        left -= min(size, 4)
+        if left < 0:
+            break
+        members = table[table["cluster"] == number].sort_values("member_mean_r", ascending=False, kind="stable")
+        shown += [
+            place[key] for key in members[["component", "layer", "neuron"]].head(4).itertuples(index=False, name=None)
+        ]
+    return sorted(shown)
+
+
 @pytest.mark.parametrize(("least", "precision"), [(0.6, "float64"), (0.9, "float32"), (0.0, "float64")])
 def test_edges_are_the_pairs_of_that_strength(
     store: Store, least: float, precision: str, monkeypatch: pytest.MonkeyPatch
@@ -362,7 +406,7 @@ def test_what_is_there_is_not_computed_again(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(TileWorker, "process", never)
     monkeypatch.setattr(neuron_clusters, "pca_spectrum", never)
     run(store, thresholds=[0.2], edges=0.5)
-    assert {path.split("/")[0] for path in set(contents(store)) - set(first)} == set(CLUSTER_TABLES[:5])
+    assert {path.split("/")[0] for path in set(contents(store)) - set(first)} == {*PARTITION_TABLES, *EDGE_TABLES}
     assert frame(store, "FROM clusters")["threshold"].unique().tolist() == [0.2]
     monkeypatch.setattr(neuron_clusters, "cluster_tiles", never)
     monkeypatch.setattr(neuron_clusters, "edges", never)

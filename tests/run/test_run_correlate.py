@@ -173,6 +173,18 @@ def brute_svcca(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.linalg.svd(basis(x).T @ basis(y), compute_uv=False).mean())
 
 
+def null_scores(store: Store) -> dict[str, dict[tuple[str, int, int], float]]:
+    """By method and neuron, of the one comparison of a store: each line of `rankings` has one."""
+    key = "run_id, model, component, layer, neuron, method, params"
+    found: dict[str, dict[tuple[str, int, int], float]] = {}
+    joined = rows(store, f"SELECT * FROM rankings JOIN match_nulls USING ({key}) WHERE concept IS NULL")
+    for row in joined:
+        found.setdefault(row["method"], {})[row["component"], row["layer"], row["neuron"]] = row["null_score"]
+    counts = rows(store, "SELECT (SELECT count(*) FROM rankings) AS a, (SELECT count(*) FROM match_nulls) AS b")
+    assert counts == [{"a": len(joined), "b": len(joined)}]
+    return found
+
+
 def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished], copy: Store) -> None:
     run(copy, executor_mb=64, **{"with": ["other"]})
     words = words_of(models[0]) & words_of(models[1])
@@ -187,12 +199,14 @@ def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished]
     for row in rows(copy, "SELECT * FROM rankings"):
         found[row["method"]][row["component"], row["layer"], row["neuron"]] = row
         assert (row["concept"], row["n_pos"], row["unit"], row["n_rows"]) == (None, None, "word", len(words))
+    nulls = null_scores(copy)
     for method in ("maxcorr", "mincorr"):
         for number, neuron in enumerate(neurons):
             best = int(np.abs(r[number]).argmax())
             row = found[method][neuron]
             assert row["score"] == pytest.approx(abs(r[number, best]), abs=1e-9)
             assert (row["partner"], row["sign"]) == (names[best], np.sign(r[number, best]))
+        np.testing.assert_allclose([nulls[method][n] for n in neurons], np.abs(null).max(axis=1), atol=1e-9)
         params = json.loads(found[method][neurons[0]]["params"])
         assert params["null_median"] == pytest.approx(np.median(np.abs(null).max(axis=1)), abs=1e-9)
         assert params["null_max"] == pytest.approx(np.abs(null).max(), abs=1e-9)
@@ -204,6 +218,7 @@ def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished]
     params = json.loads(found["linreg"][neurons[0]]["params"])
     assert params["rank"] == np.linalg.matrix_rank(all_y - all_y.mean(0), rtol=1e-6)
     assert params["null_median"] == pytest.approx(np.median(r2(all_x, all_y[order])), abs=1e-6)
+    np.testing.assert_allclose([nulls["linreg"][n] for n in neurons], r2(all_x, all_y[order]), atol=1e-6)
     for by_neuron in found.values():
         ranked = sorted(by_neuron.values(), key=lambda row: row["rank"])
         assert [row["rank"] for row in ranked] == list(range(1, len(neurons) + 1))
@@ -226,6 +241,14 @@ def test_rankings_and_similarities_equal_numpy(models: tuple[Finished, Finished]
             b: np.concatenate([of_arrays(matrix, other).weights_a for matrix in x.values()]) for b, other in y.items()
         }
         best = np.max(list(weights.values()), axis=0)
+        best_null = np.max(
+            [
+                np.concatenate([of_arrays(matrix, other[order]).weights_a for matrix in x.values()])
+                for other in y.values()
+            ],
+            axis=0,
+        )
+        np.testing.assert_allclose([nulls[method][n] for n in neurons], best_null, atol=1e-6)
         for number, neuron in enumerate(neurons):
             row = found[method][neuron]
             model, component, layer = row["partner"].split(":")
@@ -303,7 +326,7 @@ def test_several_models_of_two_stores(
     stores = {(row["partner_model"], row["partner_store"]) for row in rows(copy, "SELECT * FROM layer_similarity")}
     assert stores == {("other", None), ("tiny", there.store.url)}
     run(copy, **{"with": [f"{tmp_path / 'there'}::tiny"]}, methods=["cka"])
-    assert rows(copy, "SELECT * FROM rankings") == []
+    assert rows(copy, "SELECT * FROM rankings") == rows(copy, "SELECT * FROM match_nulls") == []
     assert {row["partner_store"] for row in rows(copy, "SELECT * FROM layer_similarity")} == {there.store.url}
 
 
@@ -369,7 +392,7 @@ def test_however_it_was_computed_the_tables_have_the_same_bytes(
     monkeypatch.setattr(PairWorker, "process", process)
     run(others[1], **settings)
     made = written(copy)
-    assert len(made) == 3
+    assert len(made) == 4
     assert [written(other) for other in others] == [made, made]
     monkeypatch.setattr("pipeline.run.fold.run_tasks", lambda *given: given[4] and pytest.fail("computed again"))
     report = run(copy, **settings)
@@ -379,7 +402,7 @@ def test_however_it_was_computed_the_tables_have_the_same_bytes(
 
 def written(store: Store) -> dict[str, bytes]:
     root = Path(store.url)
-    names = ("rankings", "layer_similarity", "column_correlations")
+    names = ("rankings", "match_nulls", "layer_similarity", "column_correlations")
     return {str(p.relative_to(root)): p.read_bytes() for name in names for p in root.glob(f"{name}/*/*.parquet")}
 
 
@@ -480,8 +503,9 @@ def test_searches_by_concepts_and_across_models_stand_side_by_side(copy: Store) 
     snapshot = publish(copy)
     with duckdb.connect(f"{copy.url}/snapshots/{snapshot}/neuronmill.duckdb", read_only=True) as connection:
         (n,) = connection.execute("SELECT count(*) FROM rankings WHERE method = 'mincorr'").fetchall()[0]
+        (n_nulls,) = connection.execute("SELECT count(*) FROM match_nulls").fetchall()[0]
         (n_layers,) = connection.execute("SELECT count(*) FROM layer_similarity").fetchall()[0]
-    assert (n, n_layers) == (40, 4)
+    assert (n, n_nulls, n_layers) == (40, 40, 4)
 
 
 PARTS = ("tiles", "aligned", "norms", "layers", "pairs", "linreg", "numbers", "columns")
@@ -491,7 +515,9 @@ def test_what_is_damaged_is_made_again(copy: Store) -> None:
     run(copy, **{"with": ["other"]}, layers=[1], columns=["length"])
     root = Path(copy.url)
     files = [next(iter(sorted(root.glob(f"states/*/{part}-*/*.npz")))) for part in PARTS]
-    files += [next(iter(root.glob(f"{name}/*/*.parquet"))) for name in ("rankings", "column_correlations")]
+    files += [
+        next(iter(root.glob(f"{name}/*/*.parquet"))) for name in ("rankings", "match_nulls", "column_correlations")
+    ]
     before = [file.read_bytes() for file in files]
     for file in files:
         (flip if file.suffix == ".npz" else cut)(file)
@@ -506,12 +532,12 @@ def test_earlier_correlations_are_superseded_with_their_parts(copy: Store) -> No
         run(copy, **{"with": ["other"]}, layers=[1], columns=["length"], null=seed)
     root = Path(copy.url)
     kept = written(copy)
-    assert len(kept) == 6
+    assert len(kept) == 8
     plan = load_plan(copy, "tiny")
     live = {part for analysis in analyses(plan, copy) for part in analysis.parts}
     options = GcOptions(superseded=True, keep_snapshots=1, live_stages=live_stages(copy))
     collect(copy.storage, options, now=time.time() + 2 * 86_400)
-    assert len(written(copy)) == 3
+    assert len(written(copy)) == 4
     for part in PARTS:
         stages = {path.parent.name for path in root.glob(f"receipts/{part}-*/*.json")}
         # words are aligned, and have numbers, whatever the null
@@ -527,7 +553,7 @@ def test_a_lost_manifest_is_registered_again(copy: Store) -> None:
     save_settings(copy, plan)
     before = {(table, scope) for table, scopes in copy.manifest().tables.items() for scope in scopes}
     for table, scope in before:
-        if table in ("rankings", "layer_similarity", "column_correlations"):
+        if table in ("rankings", "match_nulls", "layer_similarity", "column_correlations"):
             copy.advance(table, scope, ())
     reregister(copy, plan, LocalExecutor(), Silent())
     assert {(table, scope) for table, scopes in copy.manifest().tables.items() for scope in scopes} == before

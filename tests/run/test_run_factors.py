@@ -213,7 +213,9 @@ def test_factors_of_earlier_settings_are_superseded_and_shown_again(copy):
 def test_what_is_refused(copy, inputs, tmp_path):
     with pytest.raises(ConfigError, match=r"factors.k is 99, and mlp:1 has \d+ neurons; lower it"):
         run_factors(with_factors(copy, k=99))
-    with pytest.raises(ConfigError, match=r"nothing of the dump is left by .*layers 7; it has layers 1, 2 of resid, mlp"):
+    with pytest.raises(
+        ConfigError, match=r"nothing of the dump is left by .*layers 7; it has layers 1, 2 of resid, mlp"
+    ):
         run_factors(with_factors(copy, layers=[7]))
     planned = plan_only(inputs.config(tmp_path / "planned"))
     with pytest.raises(IncompleteError, match="not dumped yet"):

@@ -65,7 +65,8 @@ The correlations stay in the store (4 bytes a pair), so other thresholds read no
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where they are computed; cpu by default.")
 @click.option("--edges", metavar="R", help="Least |r| of the pairs in `correlation_edges`, or `none`; 0.9 by default.")
 @click.option(
-    "--memory",
+    "--memory-mb",
+    "memory",
     type=click.IntRange(min=1),
     metavar="MB",
     help="Memory for the distances of neurons that are joined; 4096 by default.",

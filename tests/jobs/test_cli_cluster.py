@@ -49,7 +49,7 @@ def test_a_store_is_clustered_and_the_next_command_shows_it(finished: Path, copy
 def test_options_are_settings(finished: Path, copy_of: Callable[[Path], Path]) -> None:
     store = copy_of(finished)
     options = ("--threshold", "0.4,0.2", "--linkage", "complete", "--signed", "--components", "mlp", "--layers", "1-2")
-    done("cluster", "--store", store, *options, "--precision", "float64", "--edges", "none", "--memory", "64")
+    done("cluster", "--store", store, *options, "--precision", "float64", "--edges", "none", "--memory-mb", "64")
     query = "SELECT DISTINCT linkage, signed, threshold, component FROM clusters ORDER BY threshold"
     same = {"linkage": "complete", "signed": "True", "component": "mlp"}
     assert rows(store, query) == [same | {"threshold": level} for level in ("0.2", "0.4")]

@@ -38,8 +38,8 @@ With other models (--with):
   linreg    R² of a regression on all neurons of the other model
   svcca     share of a neuron's variance in what two layers share (99 % of the variance), weighted by its
             canonical correlations; the best layer of the other model
-  pwcca     mean canonical correlation of a neuron with that layer, of all directions; high also for a neuron
-            of which little is shared: read linreg and maxcorr beside it
+  pwcca     mean canonical correlation of a neuron with that layer, of all directions; high for a neuron of
+            which little is shared, too: read linreg and maxcorr beside it
   cka       of layers only: linear centred kernel alignment, also debiased
 
 A row is a word that all models have: the same document, sentence, characters and form; of several tokens the last.
